@@ -1,0 +1,68 @@
+"""Which files make up a subject, and how do they come onto one grid?
+
+A dataset adapter lists subjects; it opens no image. Adapters are found by the entry point group
+``lamstore.datasets``: a callable ``(root: Path, **options) -> list[SubjectSources]`` that raises
+`ConfigError` for unknown options and for a root that is not such a dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+TIMEPOINTS = ("t0", "t1")
+"""Labels of baseline and follow-up; further sessions are t2, t3, …"""
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """A file, and what brings it onto the subject's grid.
+
+    Attributes
+    ----------
+    path : Path
+    transforms : tuple of Path
+        ITK text transforms that map points of the reference grid to points of this image
+        (LPS, mm), applied first to last. Empty: the file lies on the grid already.
+    binarize : {"mask", "nonzero"}
+        For masks: ``mask`` demands values 0 and 1; ``nonzero`` takes every nonzero voxel (a
+        brain mask from a skull-stripped image). Images ignore it.
+    """
+
+    path: Path
+    transforms: tuple[Path, ...] = ()
+    binarize: Literal["mask", "nonzero"] = "mask"
+
+
+@dataclass(frozen=True)
+class SubjectSources:
+    """All files of one subject.
+
+    Attributes
+    ----------
+    subject : str
+        Label in the store; letters, digits, ``_``, ``-`` and ``.``.
+    images : mapping of (timepoint, modality) to ImageSource
+        Modalities in lower case: ``flair``, ``t1w``, ``t2w``, ``t1ce``, ``pd``, ``dwi``, ``adc``.
+    reference : ImageSource
+        The file whose grid is the subject's.
+    brainmask : ImageSource or None
+    change_truth : ImageSource or None
+    lesion_truth : mapping of timepoint to ImageSource
+    sessions : mapping of timepoint to str
+        What the dataset itself calls a timepoint (``study1``, ``ses-2019``).
+    problems : tuple of str
+        What the adapter already knows to be wrong (a duplicate, an absent required file). Such a
+        subject is reported and left out; the others go on.
+    """
+
+    subject: str
+    images: Mapping[tuple[str, str], ImageSource]
+    reference: ImageSource
+    brainmask: ImageSource | None = None
+    change_truth: ImageSource | None = None
+    lesion_truth: Mapping[str, ImageSource] = field(default_factory=dict)
+    sessions: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
