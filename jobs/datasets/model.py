@@ -15,6 +15,9 @@ from typing import Literal
 TIMEPOINTS = ("t0", "t1")
 """Labels of baseline and follow-up; further sessions are t2, t3, …"""
 
+MODALITIES = ("flair", "t1w", "t2w", "t1ce", "pd", "dwi", "adc")
+"""What an image can be."""
+
 
 @dataclass(frozen=True)
 class ImageSource:
@@ -43,9 +46,10 @@ class SubjectSources:
     Attributes
     ----------
     subject : str
-        Label in the store; letters, digits, ``_``, ``-`` and ``.``.
+        Label in the store: letters and digits of any script, ``_``, ``-`` and ``.``
+        (see `jobs.datasets.files.subject_label`).
     images : mapping of (timepoint, modality) to ImageSource
-        Modalities in lower case: ``flair``, ``t1w``, ``t2w``, ``t1ce``, ``pd``, ``dwi``, ``adc``.
+        Modalities of `MODALITIES`.
     reference : ImageSource
         The file whose grid is the subject's.
     brainmask : ImageSource or None
@@ -56,6 +60,9 @@ class SubjectSources:
     problems : tuple of str
         What the adapter already knows to be wrong (a duplicate, an absent required file). Such a
         subject is reported and left out; the others go on.
+    left_out : str
+        Why the dataset itself makes no subject of this folder (it holds a truth, and no image).
+        Listed, and not counted as a failure. Empty for every other subject.
     """
 
     subject: str
@@ -66,3 +73,11 @@ class SubjectSources:
     lesion_truth: Mapping[str, ImageSource] = field(default_factory=dict)
     sessions: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    left_out: str = ""
+
+    def files(self) -> dict[str, ImageSource]:
+        """Every file of the subject by what it is: ``t0 flair``, ``brainmask``, …"""
+        named = {f"{t} {modality}": source for (t, modality), source in self.images.items()}
+        single = {"brainmask": self.brainmask, "change_truth": self.change_truth}
+        named |= {role: source for role, source in single.items() if source is not None}
+        return named | {f"{t} lesion_truth": s for t, s in self.lesion_truth.items()}
