@@ -1,0 +1,160 @@
+"""What decides a study's results? `study.yaml`, parsed once; an unknown key is an error."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from lamstore.errors import ConfigError
+
+Label = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatasetConfig(_Section):
+    """Where the cohort comes from."""
+
+    adapter: str
+    root: Path
+    options: dict[str, Any] = {}
+    modalities: tuple[str, ...] = ("flair",)
+    """Every subject must have these at every timepoint."""
+    optional_modalities: tuple[str, ...] = ("t1w",)
+    """Taken in where a subject has them."""
+    resample: bool = False
+    """Bring files that lie on another grid onto the subject's, instead of refusing them."""
+    subjects: tuple[str, ...] | None = None
+    """Only these (all when absent)."""
+
+
+class EngineConfig(_Section):
+    """One model under audit."""
+
+    engine: str
+    label: str | None = Label
+    """Name of its group in the store; the engine's own name when absent."""
+    options: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """Name of its group in the store."""
+        return self.label or self.engine
+
+
+class ShiftConfig(_Section):
+    """Which simulated scanner shifts the follow-up goes through (suite ``shift_v1``)."""
+
+    suite: Literal["shift_v1"] = "shift_v1"
+    names: tuple[Literal["gamma", "noise", "blur", "resolution"], ...] = (
+        "gamma",
+        "noise",
+        "blur",
+        "resolution",
+    )
+    levels: tuple[Literal[1, 2], ...] = (1, 2)
+    modes: tuple[Literal["t1_only", "both"], ...] = ("t1_only",)
+    store_shifted: bool = False
+    """Keep the shifted images (they replay bit for bit without)."""
+
+
+class MetricConfig(_Section):
+    """Parameters of every longitudinal and segmentation metric."""
+
+    dilation_radius_mm: float = Field(2.0, ge=0)
+    min_component_mm3: float = Field(10.0, ge=0)
+    connectivity: Literal[6, 18, 26] = 26
+    diff_threshold: float = Field(0.2, ge=0, le=1)
+
+
+class UncertaintyConfig(_Section):
+    """Which voxel maps of uncertainty are stored at inference."""
+
+    measures: tuple[str, ...] = ("ens_var", "prob_entropy")
+    boundary_mm: float = Field(1.0, ge=0)
+
+
+class QcConfig(_Section):
+    """Cohort quantiles above which a subject wants a reader's eye."""
+
+    uncertainty_quantile: float = Field(0.9, gt=0, lt=1)
+    change_quantile: float = Field(0.9, gt=0, lt=1)
+    failure_dice: float = Field(0.1, ge=0, le=1)
+
+
+class StudyConfig(_Section):
+    """The whole of study.yaml."""
+
+    dataset: DatasetConfig
+    engines: tuple[EngineConfig, ...] = (EngineConfig(engine="flair-zscore", label=None),)
+    shifts: ShiftConfig = ShiftConfig()
+    metrics: MetricConfig = MetricConfig()
+    uncertainty: UncertaintyConfig = UncertaintyConfig()
+    qc: QcConfig = QcConfig()
+    cluster: dict[str, Any] = {}
+    """Cluster profile and resources; decides no result."""
+
+    @field_validator("engines")
+    @classmethod
+    def _distinct(cls, engines: tuple[EngineConfig, ...]) -> tuple[EngineConfig, ...]:
+        names = [engine.name for engine in engines]
+        if not engines or len(set(names)) != len(names):
+            raise ValueError(f"engines need one or more distinct labels, got {names}")
+        return engines
+
+
+def read_config(path: Path) -> StudyConfig:
+    """Parse study.yaml.
+
+    Raises
+    ------
+    ConfigError
+        When the file is missing, is not YAML, has an unknown key or a value out of range.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"there is no study at {path.parent}",
+            expected=f"a file {path}",
+            remedy=f"lam new {path.parent} --dataset open-ms --root DIR",
+        ) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML", got=str(error)) from error
+    try:
+        config = StudyConfig.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{path} cannot be used", got=_complaints(error)) from error
+    root = (path.parent / config.dataset.root).resolve()
+    dataset = config.dataset.model_copy(update={"root": root})
+    return config.model_copy(update={"dataset": dataset})
+
+
+def _complaints(error: ValidationError) -> str:
+    lines = [f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()]
+    return "; ".join(lines)
+
+
+def render_config(config: StudyConfig) -> str:
+    """study.yaml as text, with everything that decides a result spelled out."""
+    body = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return f"# Everything that decides a result of this study. Edit, then `lam run` again.\n{body}"
+
+
+def digest(value: object) -> str:
+    """Digest of any JSON-like value: equal values give equal digests on every machine."""
+    canonical = orjson.dumps(value, option=orjson.OPT_SORT_KEYS, default=_plain)
+    return hashlib.blake2b(canonical, digest_size=16).hexdigest()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    return str(value)

@@ -1,0 +1,192 @@
+"""How does a Python session see a study? `lamstore.open`: lazy, labelled, padding hidden.
+
+The Zarr store and the HDF5 export go through the same two steps: a *catalogue* lists the arrays
+of each group with dims, dtype and a reader; the view makes xarray objects of it. Voxel arrays
+become dask arrays whose chunk is one unit of work; the small per-subject tables are read at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, overload
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+import zarr
+from numpy.typing import NDArray
+
+from lamstore.blocks import BlockReader
+from lamstore.codec import fast_codecs
+from lamstore.errors import MissingArrayError
+from lamstore.grid import Grid
+from lamstore.schema import SPATIAL, UNIT_DIMS
+from lamstore.units import parse_shift_label
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One array of a store, not read yet.
+
+    Attributes
+    ----------
+    dims : tuple of str
+    source : array-like with shape, dtype and NumPy slicing
+    attrs : mapping
+    """
+
+    dims: tuple[str, ...]
+    source: Any
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_voxels(self) -> bool:
+        """Whether this is a tensor over x, y, z."""
+        return self.dims[-3:] == SPATIAL
+
+
+Catalogue = dict[str, tuple[dict[str, Variable], dict[str, Any]]]
+"""Group path ("" is the root) to its variables and attributes."""
+
+
+@overload
+def open(path: str | os.PathLike[str], engine: None = None) -> xr.DataTree: ...
+@overload
+def open(path: str | os.PathLike[str], engine: str) -> xr.Dataset: ...
+def open(path: str | os.PathLike[str], engine: str | None = None) -> xr.DataTree | xr.Dataset:
+    """Open a study, its store or an HDF5 export, lazily.
+
+    Parameters
+    ----------
+    path : path-like
+        A study directory, its ``store.zarr``, or an ``.h5`` file made by ``lam export``.
+    engine : str, optional
+        Give one Dataset with the inputs and this engine's outputs and metrics.
+
+    Returns
+    -------
+    DataTree
+        ``/``: ``volume``, ``brainmask``, truths and geometry; ``/engines/<name>``: ``mask``,
+        ``probability``, ``uncertainty``; ``/engines/<name>/metrics``: scalars.
+        Voxel arrays are dask arrays, one chunk a unit, padded to the cohort's largest extent with
+        zeros; ``ds.sel(subject=…).lam.crop()`` takes the padding off.
+    Dataset
+        With `engine`.
+
+    Raises
+    ------
+    MissingArrayError
+        When nothing is there, or the study has no such engine.
+
+    Examples
+    --------
+    >>> ds = lamstore.open("study", engine="flair-zscore")          # doctest: +SKIP
+    >>> ds.mask.sum(["x", "y", "z"]) * ds.voxel_volume_mm3          # doctest: +SKIP
+    """
+    source = str(Path(path).resolve())
+    catalogue = read_catalogue(Path(source))
+    if engine is not None:
+        return _engine_dataset(catalogue, engine, source)
+    nodes = {f"/{group}": _dataset(*entry, source) for group, entry in catalogue.items()}
+    return xr.DataTree.from_dict(nodes, name=Path(source).name)
+
+
+def subject_grid(source: str, subject: str) -> Grid:
+    """Grid of one subject, read from behind a path that `open` takes."""
+    variables, _ = read_catalogue(Path(source))[""]
+    row = int(np.flatnonzero(_label_values(variables["subject"].source) == subject)[0])
+    extent, affine = (variables[name].source[row] for name in ("extent", "affine"))
+    return Grid.of(tuple(np.asarray(extent).tolist()), np.asarray(affine))
+
+
+def read_catalogue(path: Path) -> Catalogue:
+    """List every array behind a path, reading labels and nothing else."""
+    if path.suffix in (".h5", ".hdf5"):
+        from lamstore.hdf5 import hdf5_catalogue
+
+        return hdf5_catalogue(path)
+    store = path if path.suffix == ".zarr" else path / "store.zarr"
+    return _zarr_catalogue(store)
+
+
+def _zarr_catalogue(store: Path) -> Catalogue:
+    try:
+        with fast_codecs():
+            root = zarr.open_group(store, mode="r")
+            members = dict(root.members(max_depth=None))
+    except FileNotFoundError as error:
+        raise MissingArrayError(
+            f"there is no store at {store}",
+            expected="a study directory, a store.zarr or an .h5 export",
+            remedy=f"lam run {store.parent}",
+        ) from error
+    catalogue: Catalogue = {"": ({}, dict(root.attrs))}
+    for name, member in members.items():
+        if isinstance(member, zarr.Group):
+            catalogue.setdefault(name, ({}, dict(member.attrs)))
+            continue
+        group, _, leaf = name.rpartition("/")
+        dims = tuple(str(dim) for dim in member.metadata.dimension_names or ())  # type: ignore[union-attr]
+        source: Any = member
+        if dims[-3:] == SPATIAL:
+            source = BlockReader(str(store), name, member)
+        catalogue.setdefault(group, ({}, {}))[0][leaf] = Variable(dims, source, dict(member.attrs))
+    return catalogue
+
+
+def _dataset(
+    variables: Mapping[str, Variable], attrs: Mapping[str, Any], source: str
+) -> xr.Dataset:
+    data, coords = {}, {}
+    for name, variable in variables.items():
+        note = {**variable.attrs, "source": source} if variable.is_voxels else variable.attrs
+        if variable.dims == (name,):
+            coords[name] = (variable.dims, _label_values(variable.source), note)
+        else:
+            data[name] = (variable.dims, _values(variable), note)
+    dataset = xr.Dataset(data, coords=coords | _shift_parts(coords), attrs={**attrs, "source": source})
+    # As a coordinate it travels with every mask, so that a mask alone can give its volume.
+    return dataset.set_coords([n for n in ("voxel_volume_mm3",) if n in dataset])
+
+
+def _shift_parts(coords: Mapping[str, Any]) -> dict[str, Any]:
+    """Name, level and mode of each shift label, so that one can select by them."""
+    if "shift" not in coords:
+        return {}
+    parts = [parse_shift_label(str(label)) for label in coords["shift"][1]]
+    names, levels, modes = (np.array(column) for column in zip(*parts, strict=True))
+    named = {"shift_name": names, "shift_level": levels, "shift_mode": modes}
+    return {name: ("shift", values) for name, values in named.items()}
+
+
+def _label_values(source: Any) -> NDArray[Any]:
+    return np.array([str(label) for label in np.asarray(source[:])], dtype=np.str_)
+
+
+def _values(variable: Variable) -> Any:
+    if not variable.is_voxels:
+        return np.asarray(variable.source[...])
+    shape = variable.source.shape
+    chunks = tuple(
+        (1,) * size if dim in UNIT_DIMS else (size,)
+        for dim, size in zip(variable.dims, shape, strict=True)
+    )
+    return da.from_array(variable.source, chunks=chunks, asarray=False, inline_array=False)
+
+
+def _engine_dataset(catalogue: Catalogue, engine: str, source: str) -> xr.Dataset:
+    group = f"engines/{engine}"
+    if group not in catalogue:
+        known = sorted({g.split("/")[1] for g in catalogue if g.startswith("engines/")})
+        raise MissingArrayError(
+            f"{source} has no outputs of engine {engine!r}", expected=", ".join(known) or None
+        )
+    parts = [_dataset(*catalogue[""], source), _dataset(*catalogue[group], source)]
+    metrics = catalogue.get(f"{group}/metrics")
+    if metrics:
+        parts.append(_dataset(*metrics, source))
+    merged = xr.merge(parts, combine_attrs="drop_conflicts", compat="no_conflicts", join="exact")
+    return merged.assign_attrs(engine=engine)
