@@ -1,0 +1,338 @@
+"""How large is an effect, how sure are we, and how many subjects say so?
+
+Every result is a frozen record that carries n, an effect size and an interval; a p-value never
+stands alone. Intervals are seeded bootstraps: BCa (Efron 1987) where it is defined, else
+percentile; `Estimate.method` says which.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+MINIMUM_N = 5
+"""Below this many subjects no interval and no p-value is given: it would mean nothing."""
+
+BCA_LIMIT = 1000
+"""Above this many subjects BCa's jackknife (n² work) buys nothing over the percentiles."""
+
+Floats = NDArray[np.float64]
+Statistic = Callable[..., Any]
+"""Maps samples ``(..., n)`` to ``(...)``, reducing the last axis."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval.
+
+    Attributes
+    ----------
+    value, low, high : float
+        NaN where undefined (constant input, fewer than `MINIMUM_N` subjects for the interval).
+    n : int
+        Subjects that entered (complete ones).
+    method : str
+        How the interval was made.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    n: int
+    method: str
+
+    def __str__(self) -> str:
+        interval = (
+            f"no interval: {self.method}"
+            if np.isnan(self.low)
+            else f"95 % interval {self.low:.2f} to {self.high:.2f}"
+        )
+        return f"{self.value:.2f} ({interval}; n = {self.n})"
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """A correlation of two columns with its bootstrap interval; `p_value` is two-sided."""
+
+    x: str
+    y: str
+    method: Literal["spearman", "pearson", "partial spearman"]
+    estimate: Estimate
+    p_value: float
+
+    def record(self) -> dict[str, object]:
+        """Flat row of a table."""
+        e = self.estimate
+        head: dict[str, object] = {"x": self.x, "y": self.y, "method": self.method, "n": e.n}
+        return head | {
+            "r": e.value,
+            "low": e.low,
+            "high": e.high,
+            "interval": e.method,
+            "p_value": self.p_value,
+        }
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """A paired comparison of `a` and `b`; differences are a − b.
+
+    Attributes
+    ----------
+    effect : float
+        Rank-biserial correlation (Kerby 2014) for Wilcoxon, Cohen's d_z for the t-test; positive
+        when `a` is larger.
+    p_holm : float
+        Adjusted by Holm within the family it was tested in; NaN before `with_holm`.
+    """
+
+    a: str
+    b: str
+    test: Literal["wilcoxon", "t"]
+    n: int
+    n_nonzero: int
+    mean_difference: float
+    median_difference: float
+    low: float
+    high: float
+    effect_name: str
+    effect: float
+    statistic: float
+    p_value: float
+    p_holm: float = float("nan")
+
+
+def complete(*samples: ArrayLike) -> list[Floats]:
+    """Float copies of equally long samples without positions where any is not finite."""
+    arrays = [np.asarray(s, dtype=np.float64) for s in samples]
+    keep = np.logical_and.reduce([np.isfinite(a) for a in arrays])
+    return [a[keep] for a in arrays]
+
+
+def bootstrap(
+    name: str,
+    statistic: Statistic,
+    *samples: ArrayLike,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Estimate:
+    """Bootstrap interval (95 %) of a statistic over subjects.
+
+    Parameters
+    ----------
+    statistic : callable
+        Maps the samples ``(..., n)`` to ``(...)``; NaN where it is undefined. Undefined resamples
+        are left out of a percentile interval; BCa is used only when there are none.
+    samples : (n,) array-like
+        Incomplete subjects (NaN in any) are left out.
+
+    Returns
+    -------
+    Estimate
+        No subject at all gives NaN and n = 0.
+    """
+    arrays = complete(*samples)
+    n = arrays[0].size
+    value = float(statistic(*arrays)) if n else float("nan")
+    if n < MINIMUM_N or not np.isfinite(value):
+        why = f"fewer than {MINIMUM_N} subjects" if n < MINIMUM_N else "undefined"
+        return Estimate(name, value, float("nan"), float("nan"), n, why)
+    low, high, method = _interval(arrays, statistic, seed, resamples)
+    return Estimate(name, value, low, high, n, method)
+
+
+def _interval(
+    arrays: list[Floats], statistic: Statistic, seed: int, resamples: int
+) -> tuple[float, float, str]:
+    n = arrays[0].size
+    wanted = "BCa" if n <= BCA_LIMIT else "percentile"
+
+    def along_last_axis(*resampled: Floats, axis: int) -> Any:
+        return statistic(*resampled)
+
+    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+        # A degenerate distribution is handled below, and named in the method.
+        warnings.simplefilter("ignore")
+        result = stats.bootstrap(
+            arrays,
+            along_last_axis,
+            n_resamples=resamples,
+            batch=max(1, 2_000_000 // n),
+            vectorized=True,
+            paired=True,
+            axis=-1,
+            confidence_level=CONFIDENCE,
+            method=wanted,
+            rng=np.random.default_rng(seed),
+        )
+    low, high = (float(v) for v in result.confidence_interval)
+    if np.isfinite(low) and np.isfinite(high):
+        return low, high, f"{wanted} bootstrap, {resamples} resamples"
+    defined = result.bootstrap_distribution[np.isfinite(result.bootstrap_distribution)]
+    tail = (1 - CONFIDENCE) / 2
+    low, high = (float(v) for v in np.quantile(defined, [tail, 1 - tail]))
+    return low, high, f"percentile bootstrap, {defined.size} of {resamples} resamples defined"
+
+
+def mean(x: Floats) -> Floats:
+    """Mean over the last axis."""
+    return np.asarray(np.mean(x, axis=-1))
+
+
+def median(x: Floats) -> Floats:
+    """Median over the last axis."""
+    return np.asarray(np.median(x, axis=-1))
+
+
+def pearson(x: Floats, y: Floats) -> Floats:
+    """Pearson correlation over the last axis; NaN where a sample is constant."""
+    x = x - x.mean(axis=-1, keepdims=True)
+    y = y - y.mean(axis=-1, keepdims=True)
+    norm = np.sqrt((x * x).sum(axis=-1) * (y * y).sum(axis=-1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(norm > 0, (x * y).sum(axis=-1) / norm, np.nan))
+
+
+def spearman(x: Floats, y: Floats) -> Floats:
+    """Spearman correlation (ties: mean ranks) over the last axis."""
+    return pearson(stats.rankdata(x, axis=-1), stats.rankdata(y, axis=-1))
+
+
+def partial_spearman(x: Floats, y: Floats, given: Floats) -> Floats:
+    """Spearman correlation of x and y with the ranks of `given` held fixed (linear)."""
+    xy, xz, yz = spearman(x, y), spearman(x, given), spearman(y, given)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2)))
+
+
+def correlate_given(table: pd.DataFrame, x: str, y: str, given: str, seed: int = 0) -> Correlation:
+    """Partial Spearman correlation of two columns given a third, over the complete rows."""
+    arrays = complete(table[x], table[y], table[given])
+    name: Literal["partial spearman"] = "partial spearman"
+    estimate = bootstrap(f"{name} r", partial_spearman, *arrays, seed=seed)
+    r, freedom = estimate.value, estimate.n - 3
+    if estimate.n < MINIMUM_N or not np.isfinite(r) or abs(r) >= 1:
+        return Correlation(x, y, name, estimate, float("nan"))
+    t = abs(r) * np.sqrt(freedom / (1 - r**2))
+    return Correlation(x, y, name, estimate, float(2 * stats.t.sf(t, freedom)))
+
+
+def correlate(
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    method: Literal["spearman", "pearson"] = "spearman",
+    seed: int = 0,
+) -> Correlation:
+    """Correlation of two columns of a table over its complete rows."""
+    a, b = complete(table[x], table[y])
+    estimate = bootstrap(
+        f"{method} r", spearman if method == "spearman" else pearson, a, b, seed=seed
+    )
+    if a.size < MINIMUM_N or not np.isfinite(estimate.value):
+        return Correlation(x, y, method, estimate, float("nan"))
+    test = stats.spearmanr if method == "spearman" else stats.pearsonr
+    return Correlation(x, y, method, estimate, float(test(a, b).pvalue))
+
+
+def rank_biserial(difference: Floats) -> float:
+    """Matched-pairs rank-biserial correlation of nonzero differences (Kerby 2014); 0 if none."""
+    nonzero = difference[difference != 0]
+    if nonzero.size == 0:
+        return 0.0
+    ranks = stats.rankdata(np.abs(nonzero))
+    return float((ranks[nonzero > 0].sum() - ranks[nonzero < 0].sum()) / ranks.sum())
+
+
+def compare_paired(
+    a: ArrayLike,
+    b: ArrayLike,
+    names: tuple[str, str],
+    test: Literal["wilcoxon", "t"] = "wilcoxon",
+    seed: int = 0,
+) -> PairedTest:
+    """Paired comparison of two equally long samples.
+
+    Wilcoxon's signed-rank test drops zero differences; the interval is that of the median
+    difference (of the mean for the t-test). Differences that are all zero give p = 1 and effect 0;
+    fewer than `MINIMUM_N` pairs give NaN for p.
+    """
+    x, y = complete(a, b)
+    d = x - y
+    centre = bootstrap("difference", median if test == "wilcoxon" else mean, d, seed=seed)
+    statistic, p = _paired_p(d, test)
+    effect = rank_biserial(d) if test == "wilcoxon" else _cohen_dz(d)
+    return PairedTest(
+        a=names[0],
+        b=names[1],
+        test=test,
+        n=d.size,
+        n_nonzero=int(np.count_nonzero(d)),
+        mean_difference=float(d.mean()) if d.size else float("nan"),
+        median_difference=float(np.median(d)) if d.size else float("nan"),
+        low=centre.low,
+        high=centre.high,
+        effect_name="rank_biserial" if test == "wilcoxon" else "cohen_dz",
+        effect=effect,
+        statistic=statistic,
+        p_value=p,
+    )
+
+
+def _paired_p(d: Floats, test: Literal["wilcoxon", "t"]) -> tuple[float, float]:
+    if d.size < MINIMUM_N:
+        return float("nan"), float("nan")
+    if not d.any():
+        return 0.0, 1.0
+    if test == "t" and np.ptp(d) == 0:
+        return float("nan"), float("nan")
+    result = stats.wilcoxon(d) if test == "wilcoxon" else stats.ttest_1samp(d, 0.0)
+    return float(result.statistic), float(result.pvalue)
+
+
+def _cohen_dz(d: Floats) -> float:
+    spread = float(d.std(ddof=1)) if d.size > 1 else 0.0
+    return float(d.mean()) / spread if spread > 0 else float("nan")
+
+
+def holm(p_values: ArrayLike) -> Floats:
+    """Holm's step-down adjustment (Holm 1979); NaN stays NaN and does not count as a test."""
+    p = np.asarray(p_values, dtype=np.float64)
+    result = np.full(p.shape, np.nan)
+    tested = np.flatnonzero(np.isfinite(p))
+    order = tested[np.argsort(p[tested], kind="stable")]
+    scaled = p[order] * np.arange(order.size, 0, -1)
+    result[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return result
+
+
+def with_holm(tests: Sequence[PairedTest]) -> list[PairedTest]:
+    """The same tests, adjusted as one family."""
+    adjusted = holm([t.p_value for t in tests])
+    return [replace(t, p_holm=float(p)) for t, p in zip(tests, adjusted, strict=True)]
+
+
+def wilson(name: str, hits: int, n: int) -> Estimate:
+    """A proportion with Wilson's score interval; n = 0 gives NaN.
+
+    Wilson and not the bootstrap, because resampling 0 of 5 gives the interval [0, 0].
+    """
+    if n == 0:
+        return Estimate(name, float("nan"), float("nan"), float("nan"), 0, "no subject")
+    low, high = stats.binomtest(hits, n).proportion_ci(CONFIDENCE, method="wilson")
+    return Estimate(name, hits / n, float(low), float(high), n, "Wilson score")
+
+
+def frame(records: Iterable[Correlation | PairedTest | Estimate]) -> pd.DataFrame:
+    """One row per result."""
+    return pd.DataFrame([r.record() if isinstance(r, Correlation) else asdict(r) for r in records])
