@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lamstore.errors import EngineError
 from lamstore.grid import Grid
 
 
@@ -87,6 +88,24 @@ class Engine(ABC):
         """Modalities that are used where a subject has them."""
         return ()
 
+    def require(self, inputs: EngineInput) -> None:
+        """Check that the input has every required modality; engines call it first in `segment`.
+
+        Raises
+        ------
+        EngineError
+            Naming the subject, the timepoint and what is missing.
+        """
+        missing = [m for m in self.required_modalities if m not in inputs.images]
+        if missing:
+            raise EngineError(
+                f"Engine '{self.name}' cannot segment {inputs.subject} {inputs.timepoint}: "
+                f"{', '.join(missing)} is missing.",
+                got=", ".join(inputs.images) or "no image",
+                expected=", ".join(self.required_modalities),
+                remedy="add the modality to the dataset, or choose an engine that does without it",
+            )
+
     @property
     def sees_shifts(self) -> bool:
         """Whether a shifted image changes the output (False for outputs computed elsewhere)."""
@@ -102,7 +121,7 @@ class Engine(ABC):
             When what the engine needs is not there.
         """
 
-    def load(self) -> None:
+    def load(self) -> None:  # noqa: B027, most engines have nothing to load
         """Read weights, move to the device. Called once per process, before `segment`."""
 
     @abstractmethod
