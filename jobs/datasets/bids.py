@@ -159,7 +159,7 @@ def _session(folder: Path, label: str, first_run: bool) -> _Session:
 def _entities(name: str) -> tuple[dict[str, str], str]:
     """``sub-1_run-2_FLAIR`` as ({"sub": "1", "run": "2"}, "FLAIR")."""
     *pairs, suffix = name.split("_")
-    return dict((*pair.split("-", 1), "")[:2] for pair in pairs), suffix
+    return {key: value for key, _, value in (pair.partition("-") for pair in pairs)}, suffix
 
 
 def _only_runs_differ(paths: list[Path]) -> bool:
