@@ -142,7 +142,7 @@ def _shape(
         (float(radii[0]), float(radii[1]), float(radii[2])),
         tuple(tuple(float(v) for v in row) for row in axes),
         scales,
-        flair=float(rng.uniform(1.38, 1.8)),
+        flair=float(rng.uniform(1.28, 1.75)),
         t1w=float(rng.uniform(0.6, 0.9)),
     )
 
