@@ -40,9 +40,8 @@ from jobs.engines.tissue import (
     smooth_within,
     white_matter,
 )
-from lamstore.errors import EngineError
-
-Box = tuple[slice, slice, slice]
+from jobs.metrics.components import Box, bounding_box, dilate_mm, min_voxels
+from lamstore.errors import EngineError, VoxelError
 
 CSF_Z = -2.5
 """z below which a voxel of FLAIR is CSF; nulled fluid lies at −4 and lower."""
@@ -143,43 +142,51 @@ class FlairZscore(Engine):
         """
         self.require(inputs)
         box = bounding_box(inputs.brainmask)
+        if box is None:
+            raise EngineError(f"The brain mask of {inputs.subject} is empty.")
         brain = np.ascontiguousarray(inputs.brainmask[box])
         probability = np.zeros((len(self.members), *inputs.grid.shape), np.float32)
         mask = np.zeros(inputs.grid.shape, np.bool_)
         spacing_mm = inputs.grid.spacing_mm
+        used = [m for m in ("flair", *self.optional_modalities) if m in inputs.images]
+        images = {m: brain_image(inputs, m, brain, box) for m in used}
         deep = edt.edt(brain, anisotropy=spacing_mm, black_border=True) > self.options.edge_mm
-        if deep.any() and np.ptp(inputs.images["flair"][box][brain]) > 0:
-            has_t1w = self.options.use_t1w and "t1w" in inputs.images
-            flair = standardized(inputs, "flair", brain, box)
-            t1w = standardized(inputs, "t1w", brain, box) if has_t1w else None
-            score = evidence(flair, t1w, brain, spacing_mm, self.options)
+        if deep.any() and np.ptp(images["flair"][brain]) > 0:
+            where = f"{inputs.subject} {inputs.timepoint}"
+            z = {m: standardized(image, brain, f"{m} of {where}") for m, image in images.items()}
+            score = evidence(z["flair"], z.get("t1w"), brain, spacing_mm, self.options)
             score[~deep] = -np.inf
             probability[:, *box], mask[box] = decide(score, spacing_mm, self.options)
         return Segmentation(probability, mask)
 
 
-def bounding_box(mask: Mask) -> Box:
-    """Smallest box around a mask (x, y, z) that is not empty."""
-    x, y, z = (np.flatnonzero(mask.any(axis=other)) for other in ((1, 2), (0, 2), (0, 1)))
-    return (slice(x[0], x[-1] + 1), slice(y[0], y[-1] + 1), slice(z[0], z[-1] + 1))
+def brain_image(inputs: EngineInput, modality: str, brain: Mask, box: Box) -> Floats:
+    """One image (x, y, z) in the brain's box; VoxelError where it is not finite in the brain."""
+    image = np.ascontiguousarray(inputs.images[modality][box])
+    if not np.isfinite(image[brain]).all():
+        raise VoxelError(
+            f"{modality} of {inputs.subject} {inputs.timepoint} holds NaN or infinity.",
+            got=f"{np.count_nonzero(~np.isfinite(image[brain]))} such voxels in the brain mask",
+            expected="finite intensities",
+            remedy="look at the image, or convert it again",
+        )
+    return image
 
 
-def standardized(inputs: EngineInput, modality: str, brain: Mask, box: Box) -> Floats:
-    """Robust z (x, y, z) of an image within the brain's box, 0 outside the brain.
+def standardized(image: Floats, brain: Mask, what: str) -> Floats:
+    """Robust z (x, y, z) of an image, 0 outside the brain.
 
     Raises
     ------
     EngineError
-        Half of the brain has one value, or a value is not finite: there is no scale.
+        Half of the brain has one value: `what` has no scale.
     """
-    image = np.ascontiguousarray(inputs.images[modality][box], dtype=np.float32)
     center, scale = robust_center_scale(image[brain])
-    if not (np.isfinite(scale) and scale > 0):
+    if not scale > 0:
         raise EngineError(
-            f"{modality} of {inputs.subject} {inputs.timepoint} has no scale: its z-score is not "
-            "defined.",
+            f"{what} has no scale: its z-score is not defined.",
             got=f"median {center:g}, robust standard deviation {scale:g} in the brain mask",
-            expected="finite intensities of which fewer than half are equal",
+            expected="intensities of which fewer than half are equal",
             remedy="look at the image and its brain mask",
         )
     return np.where(brain, (image - np.float32(center)) / np.float32(scale), np.float32(0))
@@ -224,7 +231,7 @@ def decide(score: Floats, spacing_mm: Triple, options: FlairZscoreOptions) -> tu
     candidates = _members(score, options).mean(axis=0) >= 0.5
     seeds = _members(score - options.seed_margin, options).mean(axis=0) >= 0.5
     mask = keep_components(candidates, seeds, spacing_mm, options.min_component_mm3)
-    near = edt.edt(~mask, anisotropy=spacing_mm) <= options.reach_mm if mask.any() else mask
+    near = dilate_mm(mask, spacing_mm, options.reach_mm)
     lower = mask | (near & ~candidates)
     return _members(np.where(lower, score, score - options.seed_margin), options), mask
 
@@ -242,7 +249,8 @@ def keep_components(
     Large enough is at least ceil(`min_component_mm3` / voxel volume) voxels. Empty for no seed.
     """
     labels = cc3d.connected_components(candidates, connectivity=26)
-    keep = np.bincount(labels.ravel()) * float(np.prod(spacing_mm)) >= min_component_mm3 - 1e-9
+    least = min_voxels(min_component_mm3, float(np.prod(spacing_mm)))
+    keep = np.bincount(labels.ravel()) >= least
     seeded = np.zeros_like(keep)
     seeded[labels[seeds]] = True
     keep &= seeded
