@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Literal
 
 import numpy as np
@@ -11,15 +10,8 @@ import pandas as pd
 from scipy import stats
 
 from analysis import stats as st
-from analysis.stats import (
-    Correlation,
-    PairedTest,
-    bootstrap,
-    compare_paired,
-    complete,
-    correlate,
-    correlate_given,
-)
+from analysis.paired import PairedTest, compare_paired, tests_frame, with_holm
+from analysis.stats import Correlation, bootstrap, complete, correlate, correlate_given
 from analysis.tables import require
 
 PROXIES: Mapping[str, str] = {
@@ -85,7 +77,7 @@ def proxy_agreement(base: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
             }
         )
     table = pd.DataFrame(rows)
-    return pd.concat([table, _tests(st.with_holm(tests))], axis=1) if rows else table
+    return pd.concat([table, _tests(with_holm(tests))], axis=1) if rows else table
 
 
 def _tests(tests: list[PairedTest]) -> pd.DataFrame:
@@ -96,7 +88,7 @@ def _tests(tests: list[PairedTest]) -> pd.DataFrame:
         "high": "median_error_high_mm3",
     }
     drop = ["a", "b", "n", "mean_difference"]
-    return pd.DataFrame([asdict(t) for t in tests]).drop(columns=drop).rename(columns=renamed)
+    return tests_frame(tests).drop(columns=drop).rename(columns=renamed)
 
 
 def with_change(base: pd.DataFrame) -> pd.DataFrame:
@@ -172,7 +164,7 @@ def tight_against_sym(base: pd.DataFrame, seed: int = 0) -> list[PairedTest]:
             base[f"dice_{tight}"], base[f"dice_{sym}"], (f"Dice {tight}", f"Dice {sym}"), seed=seed
         ),
     ]
-    return st.with_holm(tests)
+    return with_holm(tests)
 
 
 def cohort_summary(base: pd.DataFrame, seed: int = 0) -> pd.DataFrame:

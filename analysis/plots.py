@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from analysis.agreement import PROXIES
 from analysis.calibration import Reliability, RetentionCurve
-from analysis.phenotypes import Phenotypes
 from analysis.stats import Correlation, complete
 from analysis.style import (
     BLUE,
@@ -23,16 +20,11 @@ from analysis.style import (
     ORANGE,
     PALE,
     PALETTE,
-    RED,
-    SEQUENTIAL,
     figure,
-    lettered,
     name_points,
     note,
     styled,
 )
-
-MARKERS = "osD^vP"
 
 
 def describe(c: Correlation) -> str:
@@ -70,7 +62,7 @@ def change_per_subject(base: pd.DataFrame, flagged: frozenset[str] = frozenset()
     ax.set_xlabel("volume (ml)")
     ax.set_title("Measured lesion volume change")
     note(ax, f"n = {len(rows)}")
-    ax.legend(loc="lower right")
+    fig.legend(loc="outside lower center", ncols=3)
     return fig
 
 
@@ -88,13 +80,13 @@ def dice_dots(base: pd.DataFrame, failure_at_most: float | None = None) -> Figur
         ax.plot([np.median(values)] * 2, [i - 0.32, i + 0.32], color=ORANGE, lw=2.5)
     if failure_at_most is not None:
         ax.axvspan(-0.02, failure_at_most, color=PALE, zorder=0)
-        ax.text(failure_at_most, -0.6, " failures to the left", fontsize=8, color=GREY, va="center")
+        ax.text(0.0, len(present) - 0.55, "failures", fontsize=7.5, color=INK, va="center")
     ax.set_yticks(range(len(present)), [f"{PROXIES[p]}\n{p}" for p in present])
     ax.set_xlim(-0.02, 1.0)
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
     ax.set_xlabel("Dice with the change truth")
-    ax.set_title("Overlap of each change proxy with the truth")
+    ax.set_title("Overlap with the change truth")
     note(ax, f"dots: subjects, bar: median, n = {len(base)}")
     return fig
 
@@ -184,87 +176,6 @@ def qc_roc(
 
 
 @styled
-def pca(found: Phenotypes, flagged: frozenset[str] = frozenset()) -> Figure:
-    """Subjects on the first two components, coloured by cluster, and the loadings beside."""
-    fig = figure(9.4, 4.4)
-    ax, bars = fig.subplots(1, 2, width_ratios=(1.5, 1))
-    rows = found.assignments
-    second = "pca2" if "pca2" in rows else "pca1"
-    for cluster, group in rows.groupby("cluster"):
-        i = int(group["cluster"].iloc[0])
-        edge = [RED if s in flagged else "white" for s in group["subject"]]
-        ax.scatter(
-            group["pca1"],
-            group[second],
-            s=52,
-            color=PALETTE[i % len(PALETTE)],
-            marker=MARKERS[i % len(MARKERS)],
-            edgecolors=edge,
-            linewidths=1.4,
-            label=f"cluster {cluster} (n = {len(group)})",
-            zorder=3,
-        )
-    if flagged & set(rows["subject"]):
-        ax.scatter([], [], s=52, color="white", edgecolors=RED, linewidths=1.4, label="QC flag")
-    extent = rows[["pca1", second]].sub(rows[["pca1", second]].median()).abs()
-    far = (extent / extent.max().replace(0, 1)).max(axis=1)
-    named = rows[rows["subject"].isin(flagged) | (far >= far.quantile(0.8))]
-    ax.margins(0.12)
-    name_points(ax, named["pca1"], named[second], named["subject"])
-    ax.set_xlabel(f"component 1 ({found.explained[0]:.0%} of the variance)")
-    last = found.explained[1] if found.explained.size > 1 else found.explained[0]
-    ax.set_ylabel(f"component {min(2, found.explained.size)} ({last:.0%})")
-    lettered(ax, "a", "Subjects")
-    note(ax, f"k = {found.k}, silhouette {found.silhouette:.2f}")
-    ax.legend(loc="best")
-    _loadings(bars, found, second)
-    return fig
-
-
-def _loadings(ax: Axes, found: Phenotypes, second: str) -> None:
-    names = found.loadings.index
-    position = np.arange(len(names))
-    for i, component in enumerate(("pca1", second)):
-        ax.barh(
-            position + 0.2 * (2 * i - 1),
-            found.loadings[component],
-            height=0.38,
-            color=(GREY, INK)[i],
-            label=f"component {i + 1}",
-        )
-    ax.axvline(0, color=INK, lw=0.8)
-    ax.set_yticks(position, [str(n).replace("_mm3", "") for n in names], fontsize=7)
-    ax.invert_yaxis()
-    ax.grid(axis="y", visible=False)
-    lettered(ax, "b", "What the components are made of")
-    ax.set_xlabel("loading")
-    ax.legend(loc="best")
-
-
-@styled
-def coassignment(found: Phenotypes) -> Figure:
-    """How often two subjects share a cluster over the seeds; ordered by cluster."""
-    rows = found.assignments
-    order = rows.sort_values(["cluster", "stability", "subject"]).index.to_numpy()
-    size = max(4.2, 0.21 * len(rows) + 1.6)
-    fig = figure(size + 0.6, size)
-    ax = fig.subplots()
-    image = ax.imshow(found.coassignment[np.ix_(order, order)], cmap=SEQUENTIAL, vmin=0, vmax=1)
-    names = rows["subject"].to_numpy()[order]
-    ax.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
-    ax.set_yticks(range(len(names)), names, fontsize=7)
-    for edge in np.flatnonzero(np.diff(rows["cluster"].to_numpy()[order])) + 0.5:
-        ax.axhline(edge, color="white", lw=2)
-        ax.axvline(edge, color="white", lw=2)
-    ax.grid(visible=False)
-    bar = fig.colorbar(image, ax=ax, shrink=0.75, format=PercentFormatter(1))
-    bar.set_label("seeds in which two subjects share a cluster")
-    ax.set_title(f"Stability of {found.k} clusters")
-    note(ax, f"n = {len(rows)}")
-    return fig
-
-
-@styled
 def reliability_diagram(found: Reliability) -> Figure:
     """Observed lesion frequency against predicted probability, and how many voxels say so."""
     fig = figure(4.6, 5.0)
@@ -314,7 +225,8 @@ def retention(curves: dict[str, RetentionCurve]) -> Figure:
     ax.plot([0, 1], [0, e], color=GREY, lw=1, ls=":", label="chance")
     ax.plot([0, 1 - e, 1], [0, 0, e], color=GREY, lw=1, ls="--", label="perfect")
     for i, (name, curve) in enumerate(curves.items()):
-        text = f"{name}: {curve.gain:.0%} of the possible gain"
+        gain = round(curve.gain, 2) + 0.0  # No minus sign before a zero.
+        text = f"{name}: {gain:.0%} of the possible gain"
         ax.plot(curve.fraction, curve.error, color=PALETTE[i % len(PALETTE)], label=text)
     ax.set_xlabel("fraction of voxels that the model keeps (most certain first)")
     ax.set_ylabel("wrong voxels that remain (fraction of all)")

@@ -8,14 +8,14 @@ what the harmonization itself does to ΔV, Dice and volume error of the images a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from analysis import stats as st
+from analysis.paired import PairedTest, compare_paired, holm, tests_frame, with_holm
 from analysis.robustness import ABSOLUTE, robustness_table
-from analysis.stats import PairedTest
 from analysis.tables import BASE, base_rows
 from lamstore.errors import AnalysisError
 
@@ -33,7 +33,7 @@ class Protection:
         One row per harmonization, mode, shift and level (and one over ``all`` shifts): n,
         spurious change without and with (medians, mm³), median difference with interval,
         fraction removed (1 − mean with / mean without) with interval, Wilcoxon with effect size,
-        Holm over the rows.
+        Holm over the ``all`` rows and over the others.
     cost : DataFrame
         One row per harmonization and quantity of the unshifted images.
     words : tuple of str
@@ -89,7 +89,7 @@ def _removed(wide: pd.DataFrame, names: Iterable[str], seed: int) -> pd.DataFram
         for key, group in wide.groupby(["mode", "shift", "level"], sort=False):
             without, left = st.complete(group[BASE], group[name])
             fraction = st.bootstrap("removed", _fraction, without, left, seed=seed)
-            tests.append(st.compare_paired(without, left, (BASE, name), seed=seed))
+            tests.append(compare_paired(without, left, (BASE, name), seed=seed))
             records.append(
                 {
                     "harmonization": name,
@@ -102,7 +102,11 @@ def _removed(wide: pd.DataFrame, names: Iterable[str], seed: int) -> pd.DataFram
                     "interval": fraction.method,
                 }
             )
-    return pd.DataFrame(records).join(_columns(st.with_holm(tests)))
+    table = pd.DataFrame(records).join(_columns(tests))
+    # The mean over shifts is the question; the single shifts are a family of their own.
+    for family in (table["shift"] == ALL, table["shift"] != ALL):
+        table.loc[family, "p_holm"] = holm(table.loc[family, "p_value"])
+    return table
 
 
 def _fraction(without: st.Floats, left: st.Floats) -> st.Floats:
@@ -118,7 +122,7 @@ def _columns(tests: list[PairedTest]) -> pd.DataFrame:
         "low": "median_removed_low_mm3",
         "high": "median_removed_high_mm3",
     }
-    return pd.DataFrame([asdict(t) for t in tests]).drop(columns=["a", "b"]).rename(columns=renamed)
+    return tests_frame(tests).drop(columns=["a", "b"]).rename(columns=renamed)
 
 
 def _cost(longitudinal: pd.DataFrame, names: Iterable[str], seed: int) -> pd.DataFrame:
@@ -130,11 +134,9 @@ def _cost(longitudinal: pd.DataFrame, names: Iterable[str], seed: int) -> pd.Dat
         both = without.merge(having, on="subject", suffixes=("", "_with"), validate="1:1")
         for quantity in (c for c in without if c != "subject" and c in having):
             pair = (f"{quantity} {name}", f"{quantity} {BASE}")
-            tests.append(
-                st.compare_paired(both[f"{quantity}_with"], both[quantity], pair, seed=seed)
-            )
+            tests.append(compare_paired(both[f"{quantity}_with"], both[quantity], pair, seed=seed))
             records.append({"harmonization": name, "quantity": quantity})
-    columns = pd.DataFrame([asdict(t) for t in st.with_holm(tests)])
+    columns = tests_frame(with_holm(tests))
     return pd.DataFrame(records).join(columns.drop(columns=["a", "b"]))
 
 

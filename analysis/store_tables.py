@@ -1,0 +1,170 @@
+"""What do the store and the ledger say as tables? ``tables/*.csv`` and ``*.parquet``.
+
+Values come from the metrics arrays of the store, which labels failed from the ledger. The columns
+are those of the published MS-LAM tables, after ``engine``, ``subject`` and ``shift``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import xarray as xr
+
+from lamstore.errors import MissingArrayError
+from lamstore.ledger import Record
+from lamstore.study import Study
+from lamstore.units import NO_SHIFT
+
+PARTS = ("shift_name", "shift_level", "shift_mode")
+
+
+@dataclass(frozen=True)
+class StudyTables:
+    """The tables of a study.
+
+    Attributes
+    ----------
+    longitudinal : DataFrame
+        A row per engine, subject and shift; ``ok`` is False where the unit failed.
+    segmentation : DataFrame
+        A row per engine, subject, timepoint and shift that has a lesion truth.
+    uncertainty : DataFrame
+        A row per engine, subject and shift with columns for t0 and t1.
+    """
+
+    longitudinal: pd.DataFrame
+    segmentation: pd.DataFrame
+    uncertainty: pd.DataFrame
+
+    def named(self) -> dict[str, pd.DataFrame]:
+        """By file stem; tables without rows are left out."""
+        every = {
+            "longitudinal_metrics": self.longitudinal,
+            "segmentation_metrics": self.segmentation,
+            "uncertainty_metrics": self.uncertainty,
+        }
+        return {name: frame for name, frame in every.items() if len(frame)}
+
+
+def study_tables(study: Study) -> StudyTables:
+    """Tables of every engine of a study.
+
+    Raises
+    ------
+    MissingArrayError
+        When no metrics have been gathered yet.
+    """
+    import lamstore
+
+    tree = lamstore.open(study.path)
+    failures = list(study.ledger.records(state="failed"))
+    parts = []
+    for config in study.config.engines:
+        path = f"/engines/{config.name}/metrics"
+        if path in tree.groups:
+            metrics = tree[path].to_dataset()
+            metrics = metrics.assign_coords(shift=tree[f"/engines/{config.name}"].coords["shift"])
+            parts.append(_engine_tables(config.name, metrics, failures))
+    if not parts:
+        raise MissingArrayError(
+            f"{study.path} has no metrics yet", remedy=f"lam run {study.path}"
+        )
+    return StudyTables(
+        *(pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
+    )
+
+
+def _engine_tables(
+    engine: str, metrics: xr.Dataset, failures: Iterable[Record]
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    columns = [str(name) for name in metrics.attrs["columns"]]
+    pairs = [n for n in columns if "timepoint" not in metrics[n].dims]
+    scans = [n for n in columns if "timepoint" in metrics[n].dims]
+    truth = [n for n in scans if not n.startswith("unc_") and not n.endswith("_voxels")]
+    truth = [n for n in truth if n != "lesion_volume_mm3"]
+    unsure = [n for n in scans if n.startswith("unc_") or n.endswith("_voxels")]
+    failed = {(r.unit.subject, r.unit.shift): r for r in failures if r.unit.engine == engine}
+    longitudinal = _with_failures(_rows(metrics, pairs, engine), failed, engine)
+    return longitudinal, _rows(metrics, truth, engine), _wide(metrics, unsure, engine)
+
+
+def _rows(metrics: xr.Dataset, columns: list[str], engine: str) -> pd.DataFrame:
+    """A row per label combination that has any value."""
+    if not columns:
+        return pd.DataFrame()
+    frame = metrics[columns].to_dataframe().dropna(how="all", subset=columns).reset_index()
+    frame = frame.drop(columns=[n for n in PARTS if n in frame])
+    labels = [n for n in ("subject", "timepoint", "shift") if n in frame]
+    order = metrics.get_index("shift")
+    frame["shift"] = pd.Categorical(frame["shift"], categories=order)
+    frame = frame.sort_values(["subject", "shift", *labels[1:-1]]).reset_index(drop=True)
+    frame["shift"] = frame["shift"].astype(str)
+    frame.insert(0, "engine", engine)
+    return frame[["engine", *labels, *columns]]
+
+
+def _with_failures(
+    frame: pd.DataFrame, failed: dict[tuple[str, str], Record], engine: str
+) -> pd.DataFrame:
+    """Columns ``ok`` and ``warnings``; a row for each pair that failed."""
+    if frame.empty:
+        return frame
+    frame.insert(3, "ok", True)
+    frame.insert(4, "warnings", "")
+    known = set(zip(frame["subject"], frame["shift"], strict=True))
+    lost = [
+        {
+            "engine": engine,
+            "subject": subject,
+            "shift": shift,
+            "ok": False,
+            "warnings": record.error.get("message", "").splitlines()[0],
+        }
+        for (subject, shift), record in failed.items()
+        if shift and (subject, shift) not in known
+    ]
+    return pd.concat([frame, pd.DataFrame(lost)], ignore_index=True) if lost else frame
+
+
+def _wide(metrics: xr.Dataset, columns: list[str], engine: str) -> pd.DataFrame:
+    """Uncertainty with a column per timepoint, as the published table has it.
+
+    Under a shift that leaves the baseline as acquired, the baseline's values are those at
+    ``none``.
+    """
+    if not columns:
+        return pd.DataFrame()
+    data = metrics[columns]
+    filled = data.fillna(data.sel(shift=NO_SHIFT, drop=True))
+    shifted = ~data.isnull().to_array().all("variable")
+    frames = [
+        filled.sel(timepoint=t, drop=True)
+        .drop_vars(PARTS, errors="ignore")
+        .rename({name: f"{name}_{t}" for name in columns})
+        for t in data["timepoint"].values
+    ]
+    merged = xr.merge(frames).where(shifted.any("timepoint"))
+    return _rows(merged, [str(n) for n in merged.data_vars], engine)
+
+
+def write_tables(study: Study) -> list[Path]:
+    """Write every table as CSV and Parquet into ``tables/``; the files' paths."""
+    study.tables.mkdir(exist_ok=True)
+    written = []
+    for name, frame in study_tables(study).named().items():
+        for suffix in (".csv", ".parquet"):
+            written.append(_replace(frame, study.tables / f"{name}{suffix}"))
+    return written
+
+
+def _replace(frame: pd.DataFrame, path: Path) -> Path:
+    """Write beside and move into place: a reader never sees half a table."""
+    part = path.with_name(f".{path.name}.part")
+    if path.suffix == ".csv":
+        frame.to_csv(part, index=False)
+    else:
+        frame.to_parquet(part, index=False)
+    return part.replace(path)
