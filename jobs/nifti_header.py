@@ -196,12 +196,12 @@ def _parse(head: bytes, where: str) -> tuple[Any, int, bool]:
 
 def _shape(header: Any, where: str) -> tuple[int, int, int]:
     ndim = int(header["dim"][0])
-    dims = [int(n) for n in header["dim"][1 : 1 + max(0, min(ndim, 7))]]
+    dims = [int(n) for n in header["dim"][1 : 1 + max(0, ndim)]]
     spatial, rest = dims[:3], dims[3:]
-    if any(n != 1 for n in rest) or len(spatial) != 3:
+    if not 3 <= ndim <= 7 or any(n != 1 for n in rest):
         raise GridError(
             f"{where} is not one three-dimensional volume",
-            got=f"{len(dims)} axes, shape {tuple(dims)}",
+            got=f"{ndim} axes, shape {tuple(dims)}",
             expected="three axes (further axes of length 1 are accepted)",
             remedy="extract one volume of the series into a file of its own",
         )

@@ -7,7 +7,7 @@ inflated. No more than two volumes are alive at a time (and, while one is resamp
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -49,6 +49,7 @@ def iter_arrays(
     check: SubjectCheck,
     timepoints: Collection[str] | None = None,
     modalities: Collection[str] | None = None,
+    *,
     resample: bool = False,
     interpolation: Interpolation = "linear",
 ) -> Iterator[NamedArray]:
@@ -127,7 +128,7 @@ def _by_file(wanted: list[_Wanted]) -> list[list[_Wanted]]:
     return list(groups.values())
 
 
-def _read_ahead(jobs: list[Callable[[], list[NamedArray]]]) -> Iterator[list[NamedArray]]:
+def _read_ahead(jobs: Sequence[Callable[[], list[NamedArray]]]) -> Iterator[list[NamedArray]]:
     """Results of the jobs in order, each started when the one before it is handed out."""
     reading: deque[Future[list[NamedArray]]] = deque()
     with ThreadPoolExecutor(1) as pool:

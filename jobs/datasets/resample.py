@@ -34,7 +34,7 @@ Interpolation = Literal["nearest", "linear", "bspline"]
 
 
 def resampled_dtype(stored: np.dtype[Any]) -> np.dtype[Any]:
-    """Type of an image after resampling with interpolation: float32 unless its values need float64."""
+    """Type of an interpolated image: float32 unless its values need float64."""
     return np.dtype("f4" if stored in _IN_FLOAT32 else "f8")
 
 
