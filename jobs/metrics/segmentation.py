@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.metrics import overlap, surface
-from jobs.metrics.components import as_mask
+from jobs.metrics.components import Mask, as_mask
 from jobs.metrics.lesionwise import SHIFTS_2022, DetectionRule, detect
 from lamstore.errors import ConfigError, MissingInputError
 from lamstore.grid import Grid
@@ -80,9 +80,7 @@ def segmentation_metrics(
     distances = surface.surface_distances(found, truth, grid.spacing_mm)
     domain = counts
     if params.ndsc_domain == "brain":
-        if brainmask is None:
-            raise MissingInputError("nDSC within the brain needs a brain mask")
-        domain = overlap.confusion(found, truth, as_mask(brainmask))
+        domain = overlap.confusion(found, truth, _required(brainmask))
     return {
         "dice": overlap.dice(counts),
         "iou": overlap.iou(counts),
@@ -100,3 +98,9 @@ def segmentation_metrics(
         "volume_truth_mm3": counts.truth * grid.voxel_volume_mm3,
         "volume_predicted_mm3": counts.predicted * grid.voxel_volume_mm3,
     }
+
+
+def _required(brainmask: NDArray[np.generic] | None) -> Mask:
+    if brainmask is None:
+        raise MissingInputError("nDSC within the brain needs a brain mask")
+    return as_mask(brainmask)
