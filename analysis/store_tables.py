@@ -69,9 +69,7 @@ def study_tables(study: Study) -> StudyTables:
             metrics = metrics.assign_coords(shift=tree[f"/engines/{config.name}"].coords["shift"])
             parts.append(_engine_tables(config.name, metrics, failures))
     if not parts:
-        raise MissingArrayError(
-            f"{study.path} has no metrics yet", remedy=f"lam run {study.path}"
-        )
+        raise MissingArrayError(f"{study.path} has no metrics yet", remedy=f"lam run {study.path}")
     return StudyTables(
         *(pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
     )
@@ -138,15 +136,16 @@ def _wide(metrics: xr.Dataset, columns: list[str], engine: str) -> pd.DataFrame:
     if not columns:
         return pd.DataFrame()
     data = metrics[columns]
-    filled = data.fillna(data.sel(shift=NO_SHIFT, drop=True))
-    shifted = ~data.isnull().to_array().all("variable")
+    # A scan that was computed has a brain; its lesion means may be NaN for want of a lesion.
+    computed = data["brain_voxels"].notnull()
+    filled = data.where(computed, data.sel(shift=NO_SHIFT, drop=True))
     frames = [
         filled.sel(timepoint=t, drop=True)
         .drop_vars(PARTS, errors="ignore")
         .rename({name: f"{name}_{t}" for name in columns})
         for t in data["timepoint"].values
     ]
-    merged = xr.merge(frames).where(shifted.any("timepoint"))
+    merged = xr.merge(frames).where(computed.any("timepoint"))
     return _rows(merged, [str(n) for n in merged.data_vars], engine)
 
 

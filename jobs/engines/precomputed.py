@@ -7,6 +7,7 @@ there is no mask), or made up where a file is missing.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
@@ -181,7 +182,9 @@ class Precomputed(Engine):
         return sorted({path for p in patterns if p is not None for path in self._glob(p)})
 
     def _glob(self, pattern: str) -> Iterator[Path]:
-        return self.options.root.glob(PLACEHOLDER.sub("*", pattern))
+        # Adjacent placeholders would make "**", which means folders; literal brackets are escaped.
+        literal = PLACEHOLDER.sub("\0", glob.escape(pattern))
+        return self.options.root.glob(re.sub("\0+", "*", literal))
 
     def _path(self, pattern: str, inputs: EngineInput) -> Path:
         """File of one unit; labels cannot lead out of the root."""

@@ -1,0 +1,43 @@
+# What can one do here? install, demo, test, check, bench.
+PYTHON ?= python3.11
+PY := .venv/bin/python
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+.PHONY: help install demo test check bench clean
+
+help:
+	@echo "make demo     set up, then audit a generated cohort; ends with the path of report.html"
+	@echo "make test     set up, then all tests (as root on Debian it installs SLURM and Apptainer too)"
+	@echo "make check    ruff, mypy, import-linter and the fast tests"
+	@echo "make bench    measure against what one would use instead; writes benchmarks/README.md"
+
+.venv/.installed: pyproject.toml
+	command -v $(PYTHON) >/dev/null || { echo "lamstore needs Python 3.11: set PYTHON=…" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --upgrade pip
+	# The CPU build, pinned and first: an unpinned torch pulls gigabytes of CUDA.
+	$(PY) -m pip install --quiet torch==2.13.0
+	$(PY) -m pip install --quiet -e '.[dev]'
+	touch $@
+
+install: .venv/.installed
+
+demo: install
+	.venv/bin/lam demo demo
+
+test: install
+	$(PY) -P -m pytest -n 2 --dist loadgroup
+
+check: install
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	$(PY) -P -m pytest -n 2 --dist loadgroup -m "not slow and not slurm" -q
+
+bench: install
+	$(PY) -P -m benchmarks.run
+
+clean:
+	rm -rf .venv demo

@@ -1,0 +1,90 @@
+"""What can one type? The `lam` command line: parsing and error display only."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lamstore import __version__
+from lamstore.errors import LamstoreError
+
+app = typer.Typer(
+    name="lam",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""[bold]How far can a pretrained model be trusted on your cohort, and what breaks it?[/bold]
+
+A study is a directory: [cyan]study.yaml[/cyan] says what to audit, [cyan]store.zarr[/cyan] holds
+every voxel, [cyan]ledger/[/cyan] what is done, [cyan]report.html[/cyan] what it means.
+
+    [cyan]lam demo demo[/cyan]                            a whole audit on generated brains, two minutes
+    [cyan]lam new study --dataset open-ms --root DIR[/cyan]   describe your cohort
+    [cyan]lam run study[/cyan]                            do what is not done yet; interrupt and rerun at will
+    [cyan]python -c "import lamstore; print(lamstore.open('study'))"[/cyan]
+
+Exit status: 0 all well, 1 some subjects failed (the rest is done), 2 nothing could be done.""",
+)
+
+StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="The study directory.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lamstore {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def register() -> None:
+    """Attach every command; their own imports happen when they run."""
+    from hpc.commands import auditing, looking, making
+
+    for module in (making, auditing, looking):
+        module.add_to(app)
+
+
+def main(argv: list[str] | None = None) -> Any:
+    """Entry point of `lam`: errors raised on purpose are shown as text, not as a traceback."""
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
+    register()
+    try:
+        return app(argv, standalone_mode=True)
+    except LamstoreError as error:
+        show_error(error)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("\ninterrupted; finished units are kept, run the same command again", err=True)
+        sys.exit(130)
+
+
+def show_error(error: LamstoreError) -> None:
+    """What went wrong, what was found, what was expected, what to type next."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    console.print(Text("✗ ", style="bold red") + Text(error.what, style="bold"))
+    rows = (("got", error.got, ""), ("expected", error.expected, ""), ("try", error.remedy, "cyan"))
+    for name, text, style in rows:
+        if text:
+            body = text.replace("\n", "\n            ")
+            console.print(Text(f"  {name:>8}  ", style="dim") + Text(body, style=style))
+
+
+if __name__ == "__main__":
+    main()

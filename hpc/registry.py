@@ -1,0 +1,62 @@
+"""Which jobs are there, in which order, and what does each call?
+
+The one place where jobs and analysis meet: the planner reads the order, the workers the calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jobs import cohort, compare, infer, ingest
+from jobs.workbench import Outcome, Workbench
+from lamstore.units import Unit
+
+
+@dataclass(frozen=True)
+class Job:
+    """A kind of work.
+
+    Attributes
+    ----------
+    name : str
+    version : str
+        Part of every fingerprint; raised when the same inputs give another result.
+    run : callable
+        Does one unit.
+    says : str
+        What it does, for progress and help.
+    """
+
+    name: str
+    version: str
+    run: Callable[[Workbench, Unit], Outcome]
+    says: str
+
+
+def _report(bench: Workbench, unit: Unit) -> Outcome:
+    # Plotting libraries take seconds to import, and only this job needs them.
+    from analysis.report import write_report
+    from analysis.store_tables import write_tables
+
+    tables = write_tables(bench.study)
+    page = write_report(bench.study)
+    return Outcome(result={"tables": [path.name for path in tables], "report": page.name})
+
+
+REPORT_VERSION = "1"
+
+JOBS = {
+    job.name: job
+    for job in (
+        Job("ingest", ingest.VERSION, ingest.ingest, "reading scans into the store"),
+        Job("infer", infer.VERSION, infer.infer, "segmenting, with uncertainty"),
+        Job("compare", compare.VERSION, compare.compare, "comparing timepoints and truth"),
+        Job("cohort", cohort.VERSION, cohort.cohort, "gathering the cohort's metrics"),
+        Job("report", REPORT_VERSION, _report, "writing tables and report"),
+    )
+}
+"""By name, in the order in which they run."""
+
+VOXEL_JOBS = ("ingest", "infer", "compare")
+"""Jobs with units by the thousand; the others have one unit an engine, or one."""

@@ -1,0 +1,184 @@
+"""How does a study get from its files to its report? Survey, store, waves of units, report.
+
+The planner here is the only process that creates or grows arrays; executors only do units. State
+is read back from the ledger between waves, so whatever happened in between counts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from hpc.local import Listener
+from hpc.plan import (
+    EngineFacts,
+    Wanted,
+    cohort_unit,
+    engine_facts,
+    is_done,
+    left,
+    ready,
+    report_unit,
+    suite,
+    wanted_units,
+)
+from hpc.provenance import provenance
+from hpc.registry import VOXEL_JOBS
+from jobs.datasets import load_dataset
+from jobs.datasets.manifest import Manifest, survey
+from jobs.engines.base import Engine
+from jobs.infer import stored_measures
+from jobs.workbench import configured_engine
+from lamstore.build import ensure
+from lamstore.config import StudyConfig
+from lamstore.ledger import Entry
+from lamstore.schema import EngineLayout, Layout
+from lamstore.study import Study
+from lamstore.units import Unit
+
+
+class Executor(Protocol):
+    """Runs units; the ledger holds the results."""
+
+    def run(self, units: Iterable[Unit], words: Mapping[str, Entry], listener: Listener) -> None:
+        """Do all units; returns when each is done or failed."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a study wants, after a look at its cohort and engines."""
+
+    study: Study
+    manifest: Manifest
+    engines: tuple[EngineFacts, ...]
+    wanted: Wanted
+
+    def words(self) -> dict[str, Entry]:
+        """Latest words of the ledger."""
+        return self.study.ledger.latest()
+
+
+def make_plan(study: Study) -> Plan:
+    """Look at the cohort and the engines; writes nothing but the cohort manifest.
+
+    Raises
+    ------
+    ConfigError, EngineError
+        When the dataset or an engine cannot be used at all.
+    """
+    manifest = look(study)
+    loaded = {c.name: configured_engine(study, c.name) for c in study.config.engines}
+    facts = tuple(engine_facts(study.config, name, engine) for name, engine in loaded.items())
+    return Plan(study, manifest, facts, wanted_units(study.config, manifest, facts))
+
+
+def look(study: Study) -> Manifest:
+    """Survey the cohort's headers, only those of changed files, and keep what was found."""
+    config = study.config.dataset
+    path = study.path / "cohort.json"
+    known = Manifest.read(path)
+    manifest = survey(load_dataset(config.adapter, config.root, config.options), config, known)
+    if manifest != known:
+        manifest.write(path)
+    return manifest
+
+
+def prepare_store(plan: Plan) -> None:
+    """Create or grow the store so that every wanted unit has its place."""
+    usable = plan.manifest.check.usable
+    if not usable:
+        return
+    config = plan.study.config
+    engines = {f.name: configured_engine(plan.study, f.name) for f in plan.engines}
+    layout = _layout(plan, config, engines)
+    ensure(
+        plan.study.store_path,
+        layout,
+        {c.subject: c.grid for c in usable if c.grid},
+        {c.subject: c.available for c in usable},
+        {"provenance": provenance(plan.study)},
+    )
+
+
+def _layout(plan: Plan, config: StudyConfig, engines: Mapping[str, Engine]) -> Layout:
+    check = plan.manifest.check
+    spacing = np.median([c.grid.spacing_mm for c in check.usable if c.grid], axis=0).tolist()
+    facts = {f.name: f for f in plan.engines}
+    present = {cell for c in check.usable for cell in c.available}
+    wanted = (*config.dataset.modalities, *config.dataset.optional_modalities)
+    return Layout(
+        subjects=tuple(c.subject for c in check.usable),
+        timepoints=tuple(sorted({timepoint for timepoint, _ in present})),
+        modalities=tuple(m for m in wanted if any(m == found for _, found in present)),
+        extent=check.extent,
+        spacing_mm=(spacing[0], spacing[1], spacing[2]),
+        volume_dtype=str(check.dtype),
+        lesion_truth=any(c.lesion_truth for c in check.usable),
+        change_truth=any(c.has_change_truth for c in check.usable),
+        store_shifted=config.shifts.store_shifted,
+        shifts=tuple(shift.label for shift in suite(config)),
+        engines={
+            name: EngineLayout(
+                facts[name].shifts,
+                engine.members,
+                stored_measures(engine, config.uncertainty.measures),
+            )
+            for name, engine in engines.items()
+        },
+    )
+
+
+class Progress(Protocol):
+    """Told what happens."""
+
+    def start(self, job: str, total: int) -> None:
+        """A job begins."""
+
+
+def run_plan(
+    plan: Plan,
+    executor: Executor,
+    listener: Listener,
+    starting: Callable[[str, int], None],
+) -> int:
+    """Run every wave; returns how many units were attempted."""
+    index = {unit.key: unit for unit in plan.wanted}
+    attempted = 0
+    for job in VOXEL_JOBS:
+        words = plan.words()
+        units = ready(left(plan.wanted.of(job), words), index, words, plan.manifest)
+        attempted += _wave(executor, job, units, words, listener, starting)
+    words = plan.words()
+    units = left((cohort_unit(engine, words) for engine in plan.engines), words)
+    if plan.manifest.check.usable:
+        attempted += _wave(executor, "cohort", units, words, listener, starting)
+    words = plan.words()
+    units = left([report_unit(plan.study.config, plan.engines, words)], words)
+    return attempted + _wave(executor, "report", units, words, listener, starting)
+
+
+def _wave(
+    executor: Executor,
+    job: str,
+    units: Sequence[Unit],
+    words: Mapping[str, Entry],
+    listener: Listener,
+    starting: Callable[[str, int], None],
+) -> int:
+    if units:
+        starting(job, len(units))
+        executor.run(units, words, listener)
+    return len(units)
+
+
+def new_run_id() -> str:
+    """Id of a run: when it began, to the millisecond; sorts by time."""
+    now = time.time()
+    return time.strftime("%Y%m%d-%H%M%S", time.localtime(now)) + f"-{int(now * 1000) % 1000:03d}"
+
+
+__all__ = ["Executor", "Plan", "is_done", "make_plan", "new_run_id", "prepare_store", "run_plan"]

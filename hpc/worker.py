@@ -1,0 +1,95 @@
+"""What does a worker process do? Reads units as JSON lines, does them, answers with JSON lines.
+
+``python -P -m hpc.worker STUDY --task NAME`` serves standard input until it is closed. Standard
+output carries the answers alone: whatever a library prints goes to standard error, the log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from typing import IO
+
+import orjson
+
+from hpc.origin import check_origin
+from lamstore.errors import LamstoreError
+from lamstore.units import Unit, parse_key
+
+FULL = 75
+"""Exit status when there is no space left (EX_TEMPFAIL): rerun once there is."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; the exit status is 0 when standard input was served to its end."""
+    parser = argparse.ArgumentParser(prog="python -P -m hpc.worker", description=__doc__)
+    parser.add_argument("study")
+    parser.add_argument("--task", required=True, help="unique name, the stem of its ledger file")
+    arguments = parser.parse_args(argv)
+    _die_with_parent()
+    answers = _own_stdout()
+    try:
+        check_origin()
+        _serve(arguments.study, arguments.task, answers)
+    except LamstoreError as error:
+        _answer(answers, {"fatal": str(error), "type": type(error).__name__})
+        return FULL
+    return 0
+
+
+def _serve(path: str, task: str, answers: IO[bytes]) -> None:
+    from hpc.execute import execute
+    from hpc.provenance import provenance
+    from jobs.workbench import Workbench
+    from lamstore.ledger import LedgerFile
+    from lamstore.study import Study
+
+    study = Study.at(path)
+    bench = Workbench(study)
+    with LedgerFile(study.ledger.folder, task, provenance(study)) as ledger:
+        _answer(answers, {"ready": os.getpid()})
+        for unit, again in _requests():
+            record = execute(bench, ledger, unit, again=again)
+            said = {"unit": unit.key, "state": record.state, "seconds": record.seconds}
+            _answer(answers, said | ({"error": dict(record.error)} if record.error else {}))
+
+
+def _requests() -> Iterator[tuple[Unit, bool]]:
+    for line in sys.stdin.buffer:
+        request = orjson.loads(line)
+        yield parse_key(request["unit"], request["fingerprint"]), request["again"]
+
+
+def request(unit: Unit, *, again: bool) -> bytes:
+    """The line that asks a worker for a unit."""
+    body = {"unit": unit.key, "fingerprint": unit.fingerprint, "again": again}
+    return orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _answer(stream: IO[bytes], body: dict[str, object]) -> None:
+    stream.write(orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE))
+    stream.flush()
+
+
+def _own_stdout() -> IO[bytes]:
+    """Keep standard output for the answers and point everybody else's at standard error."""
+    private = os.dup(1)
+    os.dup2(2, 1)
+    return os.fdopen(private, "wb")
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent goes: no orphan ever writes."""
+    parent_death_signal = 1
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(parent_death_signal, signal.SIGKILL)
+    if os.getppid() == 1 and "LAMSTORE_PARENT" in os.environ:
+        sys.exit("the run that started this worker is gone")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

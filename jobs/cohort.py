@@ -1,0 +1,102 @@
+"""What do all units of a cohort say together? Scalars of the ledger become labelled arrays.
+
+The one writer of ``/engines/<name>/metrics``: every scalar that inference and comparison recorded,
+as float64 over (subject, shift) or (subject, timepoint, shift), NaN where there is none. Written
+whole, since a shard per scalar would be a file per number.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from jobs.workbench import Outcome, Workbench
+from lamstore.build import write_table
+from lamstore.ledger import Record
+from lamstore.units import Unit
+
+VERSION = "2"
+
+Cells = dict[str, dict[tuple[str, ...], float]]
+"""Column to value by (subject, shift) or (subject, timepoint, shift)."""
+
+
+def cohort(bench: Workbench, unit: Unit) -> Outcome:
+    """Gather the scalars of one engine into its metrics group; consolidate the metadata."""
+    ledger = bench.study.ledger
+    inferred = [r for r in ledger.records("infer", "done") if r.unit.engine == unit.engine]
+    compared = [r for r in ledger.records("compare", "done") if r.unit.engine == unit.engine]
+    pairs, scans = pair_columns(compared), scan_columns(inferred, compared)
+    subjects = bench.store.labels("subject")
+    timepoints = bench.store.labels("timepoint")
+    shifts = bench.store.labels(f"engines/{unit.engine}/shift")
+    name = f"engines/{unit.engine}/metrics"
+    if name in bench.store.root:
+        del bench.store.root[name]
+    group = bench.store.root.create_group(name, attributes={"columns": [*pairs, *scans]})
+    for column, cells in pairs.items():
+        write_table(group, column, ("subject", "shift"), _filled(cells, subjects, shifts))
+    for column, cells in scans.items():
+        values = _filled(cells, subjects, timepoints, shifts)
+        write_table(group, column, ("subject", "timepoint", "shift"), values)
+    consolidate(bench)
+    counts = {"scans": len(inferred), "comparisons": len(compared)}
+    return Outcome(result=counts | {"columns": len(pairs) + len(scans)})
+
+
+def consolidate(bench: Workbench) -> None:
+    """Put all metadata of the store into its root, so that opening it reads one file."""
+    with warnings.catch_warnings():
+        # Zarr v3 has no word on consolidated metadata yet; zarr-python reads and writes it.
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        zarr.consolidate_metadata(bench.study.store_path)
+
+
+def pair_columns(compared: Iterable[Record]) -> Cells:
+    """Longitudinal columns by (subject, shift)."""
+    cells: Cells = {}
+    for record in compared:
+        at = (record.unit.subject, record.unit.shift)
+        _take(cells, record.result.get("longitudinal", {}), at)
+    return cells
+
+
+def scan_columns(inferred: Iterable[Record], compared: Iterable[Record]) -> Cells:
+    """Uncertainty and segmentation columns by (subject, timepoint, shift)."""
+    cells: Cells = {}
+    for record in inferred:
+        unit = record.unit
+        at = (unit.subject, unit.timepoint, unit.shift)
+        summary = record.result.get("uncertainty", {})
+        named = {_uncertainty_name(name): value for name, value in summary.items()}
+        volume = record.result.get("lesion_volume_mm3")
+        _take(cells, named | {"lesion_volume_mm3": volume}, at)
+    for record in compared:
+        for timepoint, row in record.result.get("segmentation", {}).items():
+            _take(cells, row, (record.unit.subject, timepoint, record.unit.shift))
+    return cells
+
+
+def _uncertainty_name(name: str) -> str:
+    return name if name.endswith("_voxels") else f"unc_{name}"
+
+
+def _take(cells: Cells, row: Mapping[str, Any], at: tuple[str, ...]) -> None:
+    for column, value in row.items():
+        # JSON has no NaN: the ledger's null is one.
+        cells.setdefault(column, {})[at] = np.nan if value is None else float(value)
+
+
+def _filled(
+    cells: Mapping[tuple[str, ...], float], *axes: tuple[str, ...]
+) -> NDArray[np.float64]:
+    positions = [{label: i for i, label in enumerate(axis)} for axis in axes]
+    values = np.full(tuple(len(axis) for axis in axes), np.nan)
+    for at, value in cells.items():
+        values[tuple(p[label] for p, label in zip(positions, at, strict=True))] = value
+    return values

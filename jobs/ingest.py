@@ -1,0 +1,82 @@
+"""How does a subject come into the store? Read once, validate, write one shard a timepoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.datasets.load import iter_arrays
+from jobs.workbench import Outcome, Workbench
+from lamstore.errors import InputError
+from lamstore.units import Unit
+
+VERSION = "1"
+
+
+def ingest(bench: Workbench, unit: Unit) -> Outcome:
+    """Write `volume`, `brainmask` and the truths of one subject.
+
+    Raises
+    ------
+    InputError
+        With everything that is wrong with the subject's files.
+    """
+    entry = bench.manifest.entry(unit.subject)
+    if entry.check.problems:
+        raise InputError(
+            f"{unit.subject} cannot be taken in", got="\n".join(entry.check.problems)
+        )
+    writer = _Writer(bench, unit.subject)
+    dataset = bench.study.config.dataset
+    arrays = iter_arrays(
+        entry.sources,
+        entry.check,
+        timepoints=bench.store.labels("timepoint"),
+        modalities=bench.store.labels("modality"),
+        resample=dataset.resample,
+    )
+    for name, timepoint, modality, values in arrays:
+        writer.take(name, timepoint, modality, values)
+    return Outcome(writer.finish(), {"sessions": dict(entry.sources.sessions)})
+
+
+class _Writer:
+    """Collects the modalities of a timepoint, since one shard holds them all."""
+
+    def __init__(self, bench: Workbench, subject: str) -> None:
+        self._store, self._subject = bench.store, subject
+        self._arrays: dict[str, str] = {}
+        self._block: NDArray[Any] | None = None
+        self._timepoint = ""
+
+    def take(
+        self, name: str, timepoint: str | None, modality: str | None, values: NDArray[Any]
+    ) -> None:
+        if name != "volume":
+            at = {"subject": self._subject} | ({"timepoint": timepoint} if timepoint else {})
+            suffix = f"@{timepoint}" if timepoint else ""
+            self._arrays[name + suffix] = self._store.write(name, values, **at)
+            return
+        assert timepoint is not None and modality is not None
+        if timepoint != self._timepoint:
+            self._flush()
+            self._timepoint = timepoint
+        modalities = self._store.labels("modality")
+        if self._block is None:
+            dtype = self._store.array("volume").dtype
+            self._block = np.zeros((len(modalities), *values.shape), dtype)
+        self._block[modalities.index(modality)] = values
+
+    def _flush(self) -> None:
+        if self._block is not None:
+            at = {"subject": self._subject, "timepoint": self._timepoint}
+            key = f"volume@{self._timepoint}"
+            self._arrays[key] = self._store.write("volume", self._block, **at)
+            self._block = None
+
+    def finish(self) -> dict[str, str]:
+        """Write what is left; checksums by array."""
+        self._flush()
+        return self._arrays
