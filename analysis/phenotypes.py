@@ -143,7 +143,8 @@ def find_phenotypes(
     Raises
     ------
     AnalysisError
-        Fewer than `MINIMUM_SUBJECTS` complete subjects, or no k is allowed.
+        Fewer than `MINIMUM_SUBJECTS` complete subjects, fewer than three distinct ones, or no k
+        is allowed.
     """
     sets = tuple(sets)
     features = feature_table(table, sets)
@@ -155,6 +156,10 @@ def find_phenotypes(
             "too few subjects to look for groups",
             got=f"{len(used)} with every feature defined, of {len(features)}",
             expected=f"at least {MINIMUM_SUBJECTS}",
+        )
+    if len(used.drop_duplicates(names)) < 3:
+        raise AnalysisError(
+            "the subjects do not fall into groups", got="fewer than three distinct rows of features"
         )
     scaled = np.asarray(RobustScaler().fit_transform(used[names].to_numpy(float)))
     pca = PCA(min(MAX_COMPONENTS, *scaled.shape), random_state=seed)

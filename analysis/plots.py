@@ -17,6 +17,7 @@ from analysis.style import (
     BLUE,
     GREY,
     INK,
+    NAMED,
     ORANGE,
     PALE,
     PALETTE,
@@ -46,7 +47,7 @@ def change_per_subject(base: pd.DataFrame, flagged: frozenset[str] = frozenset()
         Drawn in the colour of QC flags.
     """
     rows = base.sort_values("delta_lesion_vol_mm3", ignore_index=True)
-    fig = figure(7.2, max(2.4, 0.21 * len(rows) + 1.0))
+    fig = figure(7.2, max(2.4, 0.21 * min(len(rows), NAMED) + 1.0))
     ax = fig.subplots()
     colours = [ORANGE if s in flagged else BLUE for s in rows["subject"]]
     ax.barh(rows.index, rows["delta_lesion_vol_mm3"] / 1000, color=colours, height=0.7)
@@ -55,9 +56,11 @@ def change_per_subject(base: pd.DataFrame, flagged: frozenset[str] = frozenset()
         ax.barh([0], [0], color=ORANGE, label="measured ΔV, flagged by QC")
     if "change_gt_vol_mm3" in rows:
         truth = rows["change_gt_vol_mm3"] / 1000
-        ax.plot(truth, rows.index, "D", ms=4, mfc="white", mec=INK, label="true change volume")
+        size = 4 if len(rows) <= NAMED else 2
+        ax.plot(truth, rows.index, "D", ms=size, mfc="white", mec=INK, label="true change volume")
     ax.axvline(0, color=INK, lw=0.8)
-    ax.set_yticks(rows.index, rows["subject"])
+    ax.set_yticks(*((rows.index, rows["subject"]) if len(rows) <= NAMED else ([], [])))
+    ax.set_ylabel("" if len(rows) <= NAMED else "subjects, by measured change")
     ax.grid(axis="y", visible=False)
     ax.set_xlabel("volume (ml)")
     ax.set_title("Measured lesion volume change")
@@ -130,7 +133,7 @@ def scatter(
     if log and (rows[x] > 0).all():
         ax.set_xscale("log")
     extreme = set(rows.nlargest(2, y).index) | set(rows.nlargest(2, x).index)
-    named = rows[is_flagged | rows.index.isin(extreme)]
+    named = rows[(is_flagged & (len(rows) <= NAMED)) | rows.index.isin(extreme)]
     name_points(ax, named[x], named[y], named["subject"])
     ax.set_xlabel(labels[0])
     ax.set_ylabel(labels[1])

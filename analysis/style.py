@@ -22,6 +22,8 @@ PURPLE, SKY, YELLOW = "#CC79A7", "#56B4E9", "#F0E442"
 INK, GREY, PALE = "#222222", "#8A8F98", "#E4E7EB"
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
 SEQUENTIAL = "cividis"
+NAMED = 60
+"""Above this many subjects a figure does not name each one and stops growing."""
 DPI = 150
 
 RC: Any = {
