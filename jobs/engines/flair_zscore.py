@@ -1,6 +1,6 @@
 """Which voxels are brighter on FLAIR than normal tissue has any right to be?
 
-A classical lesion segmenter: no training, no weights, a few seconds a scan. It is the baseline
+A classical lesion segmenter: no training, no weights, about a second a scan. It is the baseline
 that a trained engine has to beat, and the engine with which a study can be tried out.
 
 1. z: FLAIR relative to the median of brain tissue, in units of its robust standard deviation
@@ -143,7 +143,9 @@ class FlairZscore(Engine):
         self.require(inputs)
         box = bounding_box(inputs.brainmask)
         if box is None:
-            raise EngineError(f"The brain mask of {inputs.subject} is empty.")
+            raise EngineError(
+                f"The brain mask of {inputs.subject} is empty.", remedy="look at the brain mask"
+            )
         brain = np.ascontiguousarray(inputs.brainmask[box])
         probability = np.zeros((len(self.members), *inputs.grid.shape), np.float32)
         mask = np.zeros(inputs.grid.shape, np.bool_)

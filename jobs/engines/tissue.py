@@ -17,7 +17,7 @@ Mask = NDArray[np.bool_]
 Triple = tuple[float, float, float]
 
 TISSUE_SAMPLE = 20_000
-"""Voxels on which the T1W mixture is fitted; more moves its means by under 1 %."""
+"""Voxels on which the T1W mixture is fitted; using all of them moves no probability by 0.05 (four brains)."""
 
 MIN_BRAIN_VOXELS = 100
 """Fewer voxels do not define three normal distributions."""

@@ -119,6 +119,15 @@ def test_digest_follows_the_tree_but_not_its_place(tree):
     assert engine.digest() != first
 
 
+def test_digest_sees_files_of_awkward_patterns(tmp_path):
+    path = save(tmp_path / "run [1] s1t0.nii", synthetic_lesions().astype(np.uint8))
+    engine = Precomputed.parse({"root": tmp_path, "mask": "run [1] {subject}{timepoint}.nii"})
+    assert engine.segment(synthetic_input()).mask.any()
+    first = engine.digest()
+    os.utime(path, ns=(1, 1))
+    assert engine.digest() != first
+
+
 @pytest.mark.parametrize("wrong", ["shape", "affine"])
 def test_another_grid_is_refused_with_both_grids(tree, wrong):
     shape, affine = (56, 60, 24), grid_of().matrix
