@@ -21,9 +21,8 @@ def shift_at(shift: str, timepoint: str, timepoints: tuple[str, ...]) -> str:
     With mode ``t1_only`` the baseline stays as acquired; the only image of a cross-sectional
     subject is always the one that is shifted.
     """
-    if len(timepoints) == 1 or Shift.parse(shift).applies_to(timepoint):
-        return shift
-    return NO_SHIFT
+    single = len(timepoints) == 1
+    return shift if Shift.parse(shift).applies_to(timepoint, cross_sectional=single) else NO_SHIFT
 
 
 def compare(bench: Workbench, unit: Unit) -> Outcome:

@@ -108,9 +108,14 @@ class Shift:
             raise ConfigError("unknown shift", got=label, expected=f"for example {shift.label}")
         return shift
 
-    def applies_to(self, timepoint: str) -> bool:
-        """Whether the images of a timepoint are changed."""
-        return self.name != NONE and (self.mode == "both" or timepoint != BASELINE)
+    def applies_to(self, timepoint: str, *, cross_sectional: bool = False) -> bool:
+        """Whether the images of a timepoint are changed.
+
+        A cross-sectional subject has no baseline to keep: its only image is shifted in any mode.
+        """
+        if self.name == NONE:
+            return False
+        return cross_sectional or self.mode == "both" or timepoint != BASELINE
 
     def record(self) -> dict[str, object]:
         """Everything that decides the result, for the provenance."""
@@ -162,6 +167,8 @@ def apply(  # noqa: PLR0917
     subject: str,
     timepoint: str,
     modality: str,
+    *,
+    cross_sectional: bool = False,
 ) -> Image:
     """The image of one modality as the shift would have it.
 
@@ -174,6 +181,8 @@ def apply(  # noqa: PLR0917
     spacing_mm : (3,) tuple of float
     subject, timepoint, modality : str
         Seed the noise.
+    cross_sectional : bool
+        Whether the subject has this one timepoint only, see `Shift.applies_to`.
 
     Returns
     -------
@@ -189,7 +198,7 @@ def apply(  # noqa: PLR0917
     """
     check_same_shape(image=image, brainmask=brainmask)
     image = image.astype(np.float32, copy=False)
-    if not shift.applies_to(timepoint):
+    if not shift.applies_to(timepoint, cross_sectional=cross_sectional):
         return image
     if shift.name == "blur":
         return _clip(_blur(image, spacing_mm, **shift.params), brainmask)

@@ -92,8 +92,11 @@ class Workbench:
         """`images` of some modalities under a shift; computed, not stored."""
         shift, brain = Shift.parse(label), self.brainmask(subject)
         spacing_mm = self.store.grid(subject).spacing_mm
+        single = len({t for t, _ in self.store.available(subject)}) == 1
         return {
-            modality: apply(shift, image, brain, spacing_mm, subject, timepoint, modality)
+            modality: apply(
+                shift, image, brain, spacing_mm, subject, timepoint, modality, cross_sectional=single
+            )
             for modality, image in self.images(subject, timepoint).items()
             if modality in modalities
         }

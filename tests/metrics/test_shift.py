@@ -206,3 +206,10 @@ def test_a_real_scan_equals_the_naive_reading(longitudinal_patient):
     for shift in (Shift("noise", 1), Shift("blur", 2)):
         ours = apply(shift, image, brain, SPACING, **AT)
         assert np.allclose(ours, naive(shift, image, brain), rtol=0, atol=0.03)
+
+
+def test_the_only_image_of_a_cross_sectional_subject_is_shifted_in_any_mode():
+    shift = Shift("gamma", 1)
+    assert not shift.applies_to("t0")
+    assert shift.applies_to("t0", cross_sectional=True)
+    assert not Shift().applies_to("t0", cross_sectional=True)
