@@ -1,0 +1,502 @@
+"""How do tests get a real SLURM cluster on one machine, without touching /etc?
+
+Everything lives in one directory: configuration, munge key and socket, state, logs. Clients find
+the cluster through `SLURM_CONF` alone, so several clusters stand side by side. Each node is a
+`slurmd` in its own PID, mount and host-name namespace: it answers to its own `hostname`, does not
+see the processes of the others, and when it is killed everything that ran on it is gone at once, as
+when a machine loses power.
+
+    with Cluster(Path("/tmp/c"), accounting=True) as cluster:
+        cluster.run("sbatch", "--wrap", "hostname")
+        cluster.kill_node(cluster.nodes[0])
+
+    python -P tests/cluster/slurm.py start /tmp/c [--accounting] [--nodes 2]
+    eval "$(python -P tests/cluster/slurm.py env /tmp/c)"; sinfo
+    python -P tests/cluster/slurm.py stop /tmp/c
+
+A cluster opened with `with` dies with its process, even when that is killed; one started from the
+command line stays until `stop`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from string import Template
+from types import TracebackType
+
+HERE = Path(__file__).resolve().parent
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "unshare")
+ACCOUNTING_PROGRAMS = ("slurmdbd", "mariadbd", "mariadb-install-db")
+CONTROLLERS = tuple(Path("/sys/fs/cgroup") / name for name in ("memory", "freezer", "cpuset"))
+
+
+class ClusterError(RuntimeError):
+    """The cluster could not be started, or a command on it failed."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides how a cluster behaves; kept in `cluster.json` for other processes."""
+
+    nodes: tuple[str, ...]
+    accounting: bool
+    cgroups: bool
+    cpus: int
+    memory_mb: int
+    gpus: int
+    max_array_size: int
+    def_mem_per_cpu_mb: int
+
+
+def why_not(*, accounting: bool = False) -> str | None:
+    """Say why no cluster can be started here; None when one can."""
+    if os.geteuid() != 0:
+        return "a real SLURM cluster needs root (slurmd makes namespaces and cgroups)"
+    wanted = PROGRAMS + (ACCOUNTING_PROGRAMS if accounting else ())
+    missing = [name for name in wanted if shutil.which(name) is None]
+    if missing:
+        return f"not installed: {', '.join(missing)}; run tests/cluster/install.sh as root"
+    return None
+
+
+def cgroups_usable() -> bool:
+    """Can slurmd make version 1 cgroups here? Without them no job ever ends OUT_OF_MEMORY."""
+    for controller in CONTROLLERS:
+        probe = controller / f"lamstore-probe-{os.getpid()}"
+        try:
+            probe.mkdir()
+            (probe / "cgroup.procs").read_text()
+            probe.rmdir()
+        except OSError:
+            return False
+    return True
+
+
+class Cluster:
+    """A running cluster in `root`.
+
+    Parameters
+    ----------
+    root : Path
+        Its directory; made if absent. Keep it short: socket paths end at 107 characters.
+    nodes : int
+        How many nodes. Their names are unique to this cluster, for cgroups are named after them.
+    accounting : bool
+        With slurmdbd and MariaDB behind it (`sacct` works).
+    cpus, memory_mb, gpus : int
+        What each node claims to have. GPUs exist for the scheduler only: no device is behind them.
+    max_array_size : int
+        SLURM's MaxArraySize: the largest array index plus one.
+    def_mem_per_cpu_mb : int
+        What a job gets that asks for no memory.
+
+    Attributes
+    ----------
+    nodes : tuple of str
+    cgroups : bool
+        Whether the kernel enforces memory here. Where not, jobs are only tracked (linuxproc) and a
+        test of OUT_OF_MEMORY must fail or skip with that reason.
+    env : dict
+        The environment in which SLURM's clients reach this cluster.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        nodes: int = 2,
+        accounting: bool = False,
+        cpus: int = 2,
+        memory_mb: int = 8000,
+        gpus: int = 0,
+        max_array_size: int = 1001,
+        def_mem_per_cpu_mb: int = 1000,
+    ) -> None:
+        self.root = Path(root).resolve()
+        prefix = f"lam{secrets.token_hex(2)}n"
+        self.settings = Settings(
+            nodes=tuple(f"{prefix}{i + 1}" for i in range(nodes)),
+            accounting=accounting,
+            cgroups=cgroups_usable(),
+            cpus=cpus,
+            memory_mb=memory_mb,
+            gpus=gpus,
+            max_array_size=max_array_size,
+            def_mem_per_cpu_mb=def_mem_per_cpu_mb,
+        )
+        self._children: dict[str, subprocess.Popen[bytes]] = {}  # those that this process started
+        self._watchdog: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def attach(cls, root: Path) -> Cluster:
+        """Take hold of a cluster that another process started in `root`."""
+        try:
+            kept = json.loads((Path(root) / "cluster.json").read_text())
+        except FileNotFoundError:
+            raise ClusterError(f"no cluster was ever started in {root}") from None
+        cluster = cls(root)
+        cluster.settings = Settings(**{**kept, "nodes": tuple(kept["nodes"])})
+        return cluster
+
+    # ---- what a test asks of it
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        return self.settings.nodes
+
+    @property
+    def accounting(self) -> bool:
+        return self.settings.accounting
+
+    @property
+    def cgroups(self) -> bool:
+        return self.settings.cgroups
+
+    @property
+    def env(self) -> dict[str, str]:
+        # A test that itself runs in a SLURM job must not hand that job's variables on.
+        outside = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "SBATCH"))}
+        return {**outside, "SLURM_CONF": str(self.root / "slurm.conf")}
+
+    def run(self, *command: str, timeout_s: float = 60) -> str:
+        """Run a client command and give its standard output; raise ClusterError when it fails."""
+        done = subprocess.run(
+            command, env=self.env, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+        if done.returncode:
+            raise ClusterError(
+                f"{' '.join(command)} ended {done.returncode}: {done.stderr.strip()}"
+            )
+        return done.stdout
+
+    def kill_node(self, name: str) -> None:
+        """Take a node's power away: slurmd, its job steps and all their processes, at once."""
+        self._kill(name)
+
+    def start_node(self, name: str) -> None:
+        """Boot a node; the controller takes it back into service when it has reported."""
+        command = ["slurmd", "-D", "-N", name, "-f", str(self.root / "slurm.conf")]
+        self._spawn(name, [*_as_machine(name, self.root / "hosts"), *command])
+
+    def skip_requeue_delay(self, job: str) -> None:
+        """Let a requeued job start now: SLURM itself makes it wait two minutes (BeginTime)."""
+        self.run("scontrol", "update", f"jobid={job}", "starttime=now")
+
+    def node_states(self) -> dict[str, str]:
+        """State of each node as sinfo prints it: `idle`, `mixed`, `down*`, …"""
+        lines = self.run("sinfo", "-h", "-N", "-p", "main", "-o", "%N %T").splitlines()
+        return {line.split()[0]: line.split()[1] for line in lines}
+
+    def wait_until(self, what: str, reached: Callable[[], bool], timeout_s: float = 30) -> None:
+        """Poll until `reached()`; after `timeout_s` raise ClusterError with the daemons' logs."""
+        end = time.monotonic() + timeout_s
+        while not reached():
+            if time.monotonic() > end:
+                raise ClusterError(
+                    f"not within {timeout_s:g} s: {what}\n{self.logs(last_lines=15)}"
+                )
+            time.sleep(0.1)
+
+    def logs(self, last_lines: int = 1000) -> str:
+        """The ends of all daemons' logs, each under its name."""
+        parts = []
+        for path in sorted((self.root / "log").iterdir()):
+            lines = path.read_text(errors="replace").splitlines()[-last_lines:]
+            parts.append("\n".join([f"==> {path.name}", *lines]))
+        return "\n".join(parts)
+
+    # ---- life
+
+    def __enter__(self) -> Cluster:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self, *, outlive: bool = False) -> None:
+        """Start all daemons and wait until every node is idle.
+
+        Parameters
+        ----------
+        outlive : bool
+            Leave the cluster running when this process ends.
+        """
+        reason = why_not(accounting=self.accounting)
+        if reason is not None:
+            raise ClusterError(reason)
+        self.stop()
+        self._write_files()
+        if not outlive:
+            self._watch()
+        try:
+            self._start_daemons()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Kill every daemon and job of this cluster. Harmless when nothing runs; logs stay."""
+        # Nodes first: a node that outlives its controller spends its last moments complaining.
+        names = [path.stem for path in (self.root / "run").glob("*.pid")]
+        for name in sorted(names, key=lambda n: (n not in self.nodes, n != "slurmctld", n)):
+            self._kill(name)
+        shutil.rmtree(self.root / "db", ignore_errors=True)
+        _remove_cgroups(self.nodes)
+        if self._watchdog is not None and self._watchdog.stdin is not None:
+            self._watchdog.stdin.close()
+            self._watchdog.wait()
+            self._watchdog = None
+
+    def _start_daemons(self) -> None:
+        conf = str(self.root / "slurm.conf")
+        self._spawn("munged", self._munged())
+        self.wait_until("munge socket", (self.root / "munge.sock").exists)
+        if self.accounting:
+            self._start_accounting()
+        self._spawn("slurmctld", ["slurmctld", "-D", "-f", conf])
+        for name in self.nodes:
+            self.start_node(name)
+        self.wait_until("controller up", lambda: self._succeeds("scontrol", "ping"))
+        self.wait_until("nodes idle", lambda: set(self.node_states().values()) == {"idle"})
+
+    def _munged(self) -> list[str]:
+        root = self.root
+        return [
+            "munged",
+            "--foreground",
+            "--force",  # a private folder of pytest may not be entered by all users, and need not
+            f"--key-file={root}/munge.key",
+            f"--socket={root}/munge.sock",
+            f"--pid-file={root}/run/munged.own.pid",
+            f"--log-file={root}/log/munged.log",
+            f"--seed-file={root}/munge.seed",
+            "--num-threads=4",
+        ]
+
+    def _start_accounting(self) -> None:
+        defaults = f"--defaults-file={self.root}/mariadb.cnf"
+        install = ["mariadb-install-db", defaults, "--skip-test-db", "--skip-name-resolve"]
+        self.run(*install, "--auth-root-authentication-method=normal")
+        self._spawn("mariadbd", ["mariadbd", defaults])
+        self.wait_until("database socket", (self.root / "db.sock").exists)
+        # slurmdbd.conf has no setting for the socket; MariaDB's client library takes it from here.
+        self._spawn("slurmdbd", ["slurmdbd", "-D"], MYSQL_UNIX_PORT=str(self.root / "db.sock"))
+        self.wait_until(
+            "slurmdbd answers", lambda: self._succeeds("sacctmgr", "-n", "list", "cluster")
+        )
+
+    def _succeeds(self, *command: str) -> bool:
+        try:
+            self.run(*command)
+        except ClusterError:
+            return False
+        return True
+
+    # ---- files
+
+    def _write_files(self) -> None:
+        if len(str(self.root / "munge.sock")) > 107:
+            raise ClusterError(f"path too long for a socket: {self.root}")
+        for name in ("run", "log", "state", "spool"):
+            shutil.rmtree(self.root / name, ignore_errors=True)
+            (self.root / name).mkdir(parents=True)
+        for left in ("munge.key", "munge.sock", "db.sock"):
+            (self.root / left).unlink(missing_ok=True)
+        key = self.root / "munge.key"
+        key.touch(mode=0o600)
+        key.write_bytes(secrets.token_bytes(128))
+        values = self._values()
+        for source in sorted((HERE / "conf").iterdir()):
+            target = self.root / source.name
+            target.write_text(Template(source.read_text()).substitute(values))
+            target.chmod(0o600)  # slurmdbd refuses a configuration that others can read
+        (self.root / "slurm.conf").chmod(0o644)
+        hosts = "".join(f"127.0.0.1 {name}\n" for name in ("localhost", *self.nodes))
+        (self.root / "hosts").write_text(hosts + Path("/etc/hosts").read_text())
+        (self.root / "cluster.json").write_text(json.dumps(asdict(self.settings)))
+
+    def _values(self) -> dict[str, object]:
+        s = self.settings
+        controller_port, accounting_port, *node_ports = _free_ports(2 + len(s.nodes))
+        gres = f" Gres=gpu:{s.gpus}" if s.gpus else ""
+        self._write_gpus()
+        return {
+            **asdict(s),
+            "root": self.root,
+            "hostname": socket.gethostname().split(".")[0],
+            "cluster": s.nodes[0].removesuffix("1"),
+            "controller_port": controller_port,
+            "accounting_port": accounting_port,
+            "proctrack": "proctrack/cgroup" if s.cgroups else "proctrack/linuxproc",
+            "task_plugin": "task/cgroup" if s.cgroups else "task/none",
+            "accounting": self._accounting_lines(accounting_port) if s.accounting else "",
+            "gres": "GresTypes=gpu" if s.gpus else "",
+            "nodes": "\n".join(
+                f"NodeName={name} NodeHostname={name} NodeAddr=127.0.0.1 Port={port} "
+                f"CPUs={s.cpus} RealMemory={s.memory_mb}{gres}"
+                for name, port in zip(s.nodes, node_ports, strict=True)
+            ),
+        }
+
+    def _write_gpus(self) -> None:
+        # slurmd counts only GPUs that have a file; an empty one per GPU stands for the device.
+        files = [self.root / f"gpu{i}" for i in range(self.settings.gpus)]
+        for file in files:
+            file.touch()
+        lines = "".join(f"Name=gpu File={file}\n" for file in files)
+        (self.root / "gres.conf").write_text(lines)
+
+    def _accounting_lines(self, port: int) -> str:
+        lines = [
+            "AccountingStorageType=accounting_storage/slurmdbd",
+            "AccountingStorageHost=127.0.0.1",
+            f"AccountingStoragePort={port}",
+            # AuthInfo does not reach the connection to slurmdbd: its munge socket is named here.
+            f"AccountingStoragePass={self.root}/munge.sock",
+            "JobAcctGatherType=jobacct_gather/linux",
+            "JobAcctGatherFrequency=task=2",
+        ]
+        return "\n".join(lines)
+
+    # ---- processes
+
+    def _spawn(self, name: str, command: list[str], **extra_env: str) -> None:
+        with (self.root / "log" / f"{name}.out").open("ab") as out:
+            # Own session: a Ctrl-C for the tests must not reach the daemons before stop() does.
+            child = subprocess.Popen(
+                command,
+                env={**self.env, **extra_env},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+        self._children[name] = child
+        (self.root / "run" / f"{name}.pid").write_text(str(child.pid))
+
+    def _kill(self, name: str) -> None:
+        pid_file = self.root / "run" / f"{name}.pid"
+        try:
+            pid = int(pid_file.read_text())
+        except FileNotFoundError:
+            return
+        if self._owns(pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            if name in self._children:
+                self._children.pop(name).wait()
+            _wait_gone(pid)
+        pid_file.unlink(missing_ok=True)
+
+    def _owns(self, pid: int) -> bool:
+        """Whether `pid` still is a daemon of ours: the number may have been given to another."""
+        marker = f"SLURM_CONF={self.root}/slurm.conf".encode()
+        try:
+            return marker in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            return False
+
+    def _watch(self) -> None:
+        # Reads a pipe that only this process holds: its end of file is this process's death.
+        self._watchdog = subprocess.Popen(
+            [sys.executable, "-P", __file__, "stop-at-eof", str(self.root)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+
+def _as_machine(name: str, hosts: Path) -> list[str]:
+    """Command prefix that makes a process tree look like, and die like, a machine of its own."""
+    # The shell is the namespace's first process: it collects the job steps that slurmd orphans.
+    boot = 'hostname "$1"; mount --bind "$2" /etc/hosts; shift 2; "$@" & wait "$!"'
+    namespaces = ["--pid", "--fork", "--kill-child", "--mount-proc", "--uts", "--mount"]
+    unshare = ["unshare", *namespaces, "--propagation", "slave"]
+    return [*unshare, "bash", "-c", boot, "node", name, str(hosts)]
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports nobody listens on, below the range from which outgoing connections are given theirs."""
+    with contextlib.ExitStack() as held:
+        ports: list[int] = []
+        while len(ports) < count:
+            port = random.randrange(12000, 32000)
+            probe = held.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                ports.append(port)
+        return ports
+
+
+def _wait_gone(pid: int, timeout_s: float = 10) -> None:
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        if not Path(f"/proc/{pid}").exists():
+            return
+        time.sleep(0.02)
+    raise ClusterError(f"process {pid} does not die")
+
+
+def _remove_cgroups(nodes: tuple[str, ...]) -> None:
+    """Remove what killed nodes left: slurmd cleans its cgroups only when it ends in peace."""
+    for controller in Path("/sys/fs/cgroup").iterdir():
+        for node in nodes:
+            for folder in _deepest_first(controller / f"slurm_{node}"):
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+
+
+def _deepest_first(folder: Path) -> Iterator[Path]:
+    if folder.is_dir():
+        for child in folder.iterdir():
+            if child.is_dir():
+                yield from _deepest_first(child)
+        yield folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A real SLURM cluster in one directory.")
+    parser.add_argument("action", choices=["start", "stop", "env", "stop-at-eof"])
+    parser.add_argument("root", type=Path, metavar="DIR")
+    parser.add_argument("--accounting", action="store_true")
+    parser.add_argument("--nodes", type=int, default=2)
+    parser.add_argument("--cpus", type=int, default=2)
+    parser.add_argument("--gpus", type=int, default=0)
+    parser.add_argument("--max-array-size", type=int, default=1001)
+    given = vars(parser.parse_args())
+    action, root = given.pop("action"), given.pop("root")
+    try:
+        if action == "start":
+            Cluster(root, **given).start(outlive=True)
+        elif action == "stop-at-eof":
+            sys.stdin.read()
+            Cluster.attach(root).stop()
+        elif action == "stop":
+            Cluster.attach(root).stop()
+        if action in {"start", "env"}:
+            print(f"export SLURM_CONF='{Cluster.attach(root).env['SLURM_CONF']}'")
+    except ClusterError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
