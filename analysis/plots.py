@@ -59,8 +59,11 @@ def change_per_subject(base: pd.DataFrame, flagged: frozenset[str] = frozenset()
         size = 4 if len(rows) <= NAMED else 2
         ax.plot(truth, rows.index, "D", ms=size, mfc="white", mec=INK, label="true change volume")
     ax.axvline(0, color=INK, lw=0.8)
-    ax.set_yticks(*((rows.index, rows["subject"]) if len(rows) <= NAMED else ([], [])))
-    ax.set_ylabel("" if len(rows) <= NAMED else "subjects, by measured change")
+    if len(rows) <= NAMED:
+        ax.set_yticks(rows.index, rows["subject"])
+    else:
+        ax.set_yticks([])
+        ax.set_ylabel("subjects, by measured change")
     ax.grid(axis="y", visible=False)
     ax.set_xlabel("volume (ml)")
     ax.set_title("Measured lesion volume change")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -51,10 +50,8 @@ def pca(found: Phenotypes, flagged: frozenset[str] = frozenset()) -> Figure:
         ax.scatter([], [], s=52, color="white", edgecolors=RED, linewidths=1.4, label="QC flag")
     extent = rows[["pca1", second]].sub(rows[["pca1", second]].median()).abs()
     far = (extent / extent.max().replace(0, 1)).max(axis=1)
-    # Among hundreds of subjects only the farthest dozen can be read.
-    named = rows[(far >= far.quantile(0.8)) & (far.rank(ascending=False) <= 12)]
-    named = pd.concat([named, rows[rows["subject"].isin(flagged)]]).drop_duplicates("subject")
-    named = named if len(rows) <= NAMED else named.head(12)
+    wanted = rows["subject"].isin(flagged) | (far >= far.quantile(0.8))
+    named = rows[wanted & (len(rows) <= NAMED)]
     ax.margins(0.12)
     name_points(ax, named["pca1"], named[second], named["subject"])
     ax.set_xlabel(f"component 1 ({found.explained[0]:.0%} of the variance)")
@@ -92,7 +89,7 @@ def coassignment(found: Phenotypes) -> Figure:
     """How often two subjects share a cluster over the seeds; ordered by cluster."""
     rows = found.assignments
     order = rows.sort_values(["cluster", "stability", "subject"]).index.to_numpy()
-    size = max(4.2, 0.21 * min(len(rows), NAMED) + 1.6)
+    size = max(4.2, 0.21 * len(rows) + 1.6) if len(rows) <= NAMED else 6.0
     fig = figure(size + 0.6, size)
     ax = fig.subplots()
     image = ax.imshow(found.coassignment[np.ix_(order, order)], cmap=SEQUENTIAL, vmin=0, vmax=1)

@@ -22,7 +22,7 @@ RESAMPLES = 2000
 MINIMUM_N = 5
 """Below this many subjects no interval and no p-value is given: it would mean nothing."""
 
-BCA_LIMIT = 1000
+BCA_LIMIT = 200
 """Above this many subjects BCa's jackknife (n² work) buys nothing over the percentiles."""
 
 Floats = NDArray[np.float64]
@@ -181,7 +181,8 @@ def spearman(x: Floats, y: Floats) -> Floats:
 
 def partial_spearman(x: Floats, y: Floats, given: Floats) -> Floats:
     """Spearman correlation of x and y with the ranks of `given` held fixed (linear)."""
-    xy, xz, yz = spearman(x, y), spearman(x, given), spearman(y, given)
+    a, b, c = (stats.rankdata(v, axis=-1) for v in (x, y, given))
+    xy, xz, yz = pearson(a, b), pearson(a, c), pearson(b, c)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray((xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2)))
 
