@@ -20,6 +20,7 @@ __all__ = ["NiftiHeader", "read_header", "read_volume", "shown"]
 
 _LARGEST_EXACT = 2**53
 """Above this, float64 skips integers."""
+_CHUNK_BYTES = 1 << 19
 
 
 def read_volume(path: Path, header: NiftiHeader, subject: str) -> NDArray[Any]:
@@ -75,7 +76,7 @@ def _inflate(header: NiftiHeader, buffer: NDArray[np.uint8]) -> int:
             stream.read(header.offset)
             got = _fill(stream, buffer)
             # The checksum is compared only when the end is reached.
-            while stream.read(1 << 20):
+            while stream.read(_CHUNK_BYTES):
                 pass
             return got
 
@@ -83,7 +84,8 @@ def _inflate(header: NiftiHeader, buffer: NDArray[np.uint8]) -> int:
 def _fill(stream: Any, buffer: NDArray[np.uint8]) -> int:
     view, got = buffer.data, 0
     while got < len(view):
-        count = stream.readinto(view[got:])
+        # A gzip stream goes through a bytes object as long as what it is asked for.
+        count = stream.readinto(view[got : got + _CHUNK_BYTES])
         if not count:
             break
         got += count

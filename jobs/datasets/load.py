@@ -1,7 +1,8 @@
 """How do one subject's arrays get from its files onto its grid?
 
 File by file, with one thread that reads ahead: while the caller packs one volume, the next is
-inflated. No more than two volumes are alive at a time (and, while one is resampled, its source).
+inflated. Two volumes are alive at a time: the caller's and the one being read (and, while that is
+resampled, its source).
 """
 
 from __future__ import annotations

@@ -221,3 +221,14 @@ def test_real_cohorts(real):
     assert raw.ok and raw.extent == (325, 334, 53) and raw.dtype == np.float32
     mni = check_cohort(open_ms_mni(real), ("flair",))
     assert mni.ok and len(mni.subjects) == 2 and len(mni.left_out) == 24
+
+
+def test_file_name_that_is_no_unicode(cohort):
+    root = cohort()
+    folder = Path(os.fsdecode(os.fsencode(root / "coregistered") + b"/patient\xe9"))
+    (root / "coregistered" / BAD).rename(folder)
+    (folder / FILE).write_bytes(b"no")
+    good, bad = check_cohort(open_ms(root), ("flair",)).subjects
+    assert good.ok and not bad.ok
+    assert r"patient\xe9" in bad.problems[0] and bad.problems[0].encode("utf-8")
+    assert source_fingerprint(open_ms(root)[1], root)

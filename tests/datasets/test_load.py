@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import time
+import tracemalloc
 
 import nibabel as nib
 import numpy as np
@@ -278,3 +280,24 @@ def test_real_patient_with_one_damaged_file(real, tmp_path, truncate):
     assert len(arrays(good, modalities=("flair",))) == 4
     with pytest.raises(UnreadableInputError, match="patient12"):
         arrays(bad, modalities=("flair",))
+
+
+def test_reading_ahead_stops_at_one_volume(tmp_path, write):
+    image = np.random.default_rng(0).integers(0, 4, (128, 128, 96), dtype=np.uint16)
+    rows = ["subject,timepoint,modality,path"]
+    for i in range(5):
+        write(tmp_path / f"{i}.nii.gz", image)
+        rows.append(f"a,t{i},flair,{i}.nii.gz")
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    one = nifti_table(tmp_path / "t.csv")[0]
+    check = check_cohort([one], ("flair",), need_brainmask=False).subjects[0]
+    list(iter_arrays(one, check, timepoints=("t0",)))
+    tracemalloc.start()
+    try:
+        for _ in iter_arrays(one, check):
+            time.sleep(0.02)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # The caller lets go of one, holds the next, and a third is being allocated; never all five.
+    assert peak < 3 * image.nbytes + 2**21
