@@ -17,7 +17,7 @@ from analysis import agreement, robustness, tables
 from analysis.phenotypes import Phenotypes, find_phenotypes
 from analysis.protection import protection
 from analysis.qc import QcThresholds, cohort_thresholds, cohort_warning, joined, qc_flags
-from analysis.qc_quality import discrimination, qc_quality
+from analysis.qc_quality import QcQuality, discrimination, qc_quality
 from analysis.result import AuditOptions, AuditResult
 from analysis.stats import Correlation, correlate
 from analysis.verdict import subject_verdicts
@@ -72,15 +72,7 @@ def audit(
         raise AnalysisError("the longitudinal table has no unshifted row", expected="shift none")
     together = _together(base, uncertainty, notes)
     used, flags = _qc(together, thresholds, options, notes)
-    quality = ranked = None
-    if together is not None and flags is not None:
-        column, at_most = options.failure_column, options.failure_at_most
-        quality = notes.attempt(
-            "how good QC is", lambda: qc_quality(together, flags, column, at_most)
-        )
-        ranked = notes.attempt(
-            "AUROC of uncertainty", lambda: discrimination(together, column, at_most, seed)
-        )
+    quality, ranked = _qc_quality(together, flags, options, notes)
     shifted = _robustness(table, robustness_given, notes)
     sensitivity = None if shifted is None else robustness.sensitivity_per_subject(shifted)
     return AuditResult(
@@ -170,6 +162,24 @@ def _qc(
     if used is None:
         return None, None
     return used, notes.attempt("QC", lambda: qc_flags(together, used))
+
+
+def _qc_quality(
+    together: pd.DataFrame | None,
+    flags: pd.DataFrame | None,
+    options: AuditOptions,
+    notes: _Notes,
+) -> tuple[QcQuality | None, pd.DataFrame | None]:
+    if together is None or flags is None:
+        return None, None
+    column, at_most = options.failure_column, options.failure_at_most
+    return (
+        notes.attempt("how good QC is", lambda: qc_quality(together, flags, column, at_most)),
+        notes.attempt(
+            "AUROC of uncertainty",
+            lambda: discrimination(together, column, at_most, options.seed),
+        ),
+    )
 
 
 def _robustness(
