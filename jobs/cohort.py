@@ -16,8 +16,8 @@ import zarr
 from numpy.typing import NDArray
 
 from jobs.workbench import Outcome, Workbench
-from lamstore.build import write_table
 from lamstore.ledger import Record
+from lamstore.tables import unconsolidate, write_table
 from lamstore.units import Unit
 
 VERSION = "2"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     # xarray and dask take a second to import; the command line mostly does without them.
     if name == "open":
-        import lamstore.accessors  # noqa: PLC0415  (registers .lam)
+        import lamstore.accessors  # noqa: F401  (registers .lam)
         from lamstore.view import open
 
         return open

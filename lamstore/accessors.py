@@ -36,7 +36,7 @@ class _Accessor(Generic[T]):
     """What Dataset and DataArray share."""
 
     def __init__(self, data: T) -> None:
-        self._data = data
+        self._data: T = data
 
     @property
     def grid(self) -> Grid:
@@ -68,12 +68,13 @@ class _Accessor(Generic[T]):
         grid = self.grid
         steps = zip(SPATIAL, grid.shape, grid.spacing_mm, strict=True)
         sizes = {dim: (n, step) for dim, n, step in steps if dim in self._data.dims}
-        cut = self._data.isel({dim: slice(0, n) for dim, (n, _) in sizes.items()})
+        cut: T = self._data.isel({dim: slice(0, n) for dim, (n, _) in sizes.items()})
         axes = {d: (d, np.arange(n) * step, {"units": "mm"}) for d, (n, step) in sizes.items()}
-        return cut.assign_coords(axes).assign_attrs(affine=grid.matrix.tolist())
+        cut = cut.assign_coords(axes)
+        return cut.assign_attrs(affine=grid.matrix.tolist())
 
 
-@xr.register_dataset_accessor("lam")
+@xr.register_dataset_accessor("lam")  # type: ignore[no-untyped-call]
 class DatasetAccessor(_Accessor[xr.Dataset]):
     """``ds.lam``."""
 
@@ -95,7 +96,8 @@ class DatasetAccessor(_Accessor[xr.Dataset]):
 
     def to_nifti(self, name: str, path: str | os.PathLike[str] | None = None) -> nib.Nifti1Image:
         """One variable of the selected subject, see `ArrayAccessor.to_nifti`."""
-        return self._data[name].lam.to_nifti(path)
+        image: nib.Nifti1Image = self._data[name].lam.to_nifti(path)
+        return image
 
     def overlay(self, **options: Any) -> Figure:
         """Picture of one subject: images, mask and truth contours on the fullest slices.
@@ -107,15 +109,16 @@ class DatasetAccessor(_Accessor[xr.Dataset]):
         return overlay(self.crop(), **options)
 
 
-@xr.register_dataarray_accessor("lam")
+@xr.register_dataarray_accessor("lam")  # type: ignore[no-untyped-call]
 class ArrayAccessor(_Accessor[xr.DataArray]):
     """``ds.mask.lam``."""
 
     def volume_mm3(self) -> xr.DataArray:
         """Volume of a mask in mm³ over its other dims, lazily; 0 for an empty mask."""
         voxels = self._data.sum(list(SPATIAL), dtype=np.int64)
-        volume = voxels * self._data.coords["voxel_volume_mm3"]
-        return volume.rename(f"{self._data.name}_volume_mm3").assign_attrs(units="mm3")
+        volume: xr.DataArray = voxels * self._data.coords["voxel_volume_mm3"]
+        volume = volume.rename(f"{self._data.name}_volume_mm3")
+        return volume.assign_attrs(units="mm3")
 
     def to_nifti(self, path: str | os.PathLike[str] | None = None) -> nib.Nifti1Image:
         """The selected volume with the subject's affine, padding taken off.
@@ -144,10 +147,10 @@ class ArrayAccessor(_Accessor[xr.DataArray]):
                 remedy="select a label of each: .sel(timepoint=…, modality=…)",
             )
         values = np.asarray(cut.values)
-        image = nib.Nifti1Image(
+        image = nib.Nifti1Image(  # type: ignore[no-untyped-call]
             values.astype(np.float32) if values.dtype == np.float16 else values, self.grid.matrix
         )
-        image.header.set_xyzt_units("mm")
+        image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
         if path is not None:
             nib.save(image, Path(path))
         return image

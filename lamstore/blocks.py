@@ -14,8 +14,10 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from lamstore.codec import fast_codecs
 
-def aligned_read(array: zarr.Array, window: tuple[slice, ...]) -> NDArray[Any]:
+
+def aligned_read(array: zarr.Array[Any], window: tuple[slice, ...]) -> NDArray[Any]:
     """Read a box.
 
     Parameters
@@ -39,34 +41,104 @@ def aligned_read(array: zarr.Array, window: tuple[slice, ...]) -> NDArray[Any]:
 
 
 class BlockReader:
-    """Array-like over a sharded array for dask: ints and unit-step slices, read by `aligned_read`.
+    """Array-like over a sharded array for dask: indexing gives a `Block`, which reads nothing yet.
 
     Holds the path, not the array, so that it is cheap to ship to a worker.
     """
 
-    def __init__(self, store: str, name: str, array: zarr.Array) -> None:
+    def __init__(self, store: str, name: str, array: zarr.Array[Any]) -> None:
         self.store, self.name, self.chunks = store, name, array.chunks
         self.shape, self.dtype, self.ndim = array.shape, np.dtype(array.dtype), array.ndim
-        self._array: zarr.Array | None = None
+        self._array: zarr.Array[Any] | None = None
 
-    def __getitem__(self, index: Any) -> NDArray[Any]:
-        parts, squeeze, steps = normalised(index, self.shape)
-        values = aligned_read(self._opened(), parts)[steps]
-        return values.squeeze(axis=squeeze) if squeeze else values
+    def __getitem__(self, index: Any) -> Block:
+        return Block(self, *normalised(index, self.shape))
 
-    def _opened(self) -> zarr.Array:
+    def read(self, window: tuple[slice, ...]) -> NDArray[Any]:
+        """Values of a box."""
         if self._array is None:
-            from lamstore.codec import fast_codecs
-
             with fast_codecs():
                 self._array = zarr.open_array(self.store, path=self.name, mode="r")
-        return self._array
+        return aligned_read(self._array, window)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_array": None}
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
         return ("lamstore.BlockReader", self.store, self.name, self.shape, str(self.dtype))
+
+
+class Block:
+    """A part of an array that is read when its values are asked for, and not before.
+
+    dask cuts a slice out of a whole chunk that it has loaded. With this as the chunk, the slices
+    of ``ds.volume.sel(subject=…).lam.crop().isel(z=30)`` add up, and one slice is what is read.
+    """
+
+    def __init__(
+        self,
+        reader: BlockReader,
+        window: tuple[slice, ...],
+        squeezed: tuple[int, ...],
+        steps: tuple[slice, ...],
+    ) -> None:
+        self._reader, self._window, self._squeezed, self._steps = reader, window, squeezed, steps
+        self._values: NDArray[Any] | None = None
+        self.dtype = reader.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the values, without reading them."""
+        sizes = (part.stop - part.start for part in self._window)
+        return tuple(size for axis, size in enumerate(sizes) if axis not in self._squeezed)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes, without reading the values."""
+        return len(self.shape)
+
+    def __getitem__(self, index: Any) -> Any:
+        plain = all(part.step in (None, 1) for part in self._steps)
+        if self._values is not None or not plain or not _is_basic(index):
+            return np.asarray(self)[index]
+        windows, squeezed, steps = normalised(index, self.shape)
+        kept = [axis for axis in range(len(self._window)) if axis not in self._squeezed]
+        window, stepped = list(self._window), list(self._steps)
+        for axis, part, step in zip(kept, windows, steps, strict=True):
+            start = self._window[axis].start
+            window[axis] = slice(start + part.start, start + part.stop)
+            stepped[axis] = step
+        gone = (*self._squeezed, *(kept[axis] for axis in squeezed))
+        return Block(self._reader, tuple(window), tuple(sorted(gone)), tuple(stepped))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        if self._values is None:
+            values = self._reader.read(self._window)[self._steps]
+            self._values = values.squeeze(axis=self._squeezed) if self._squeezed else values
+        return self._values if dtype is None else self._values.astype(dtype, copy=bool(copy))
+
+    def __getattr__(self, name: str) -> Any:
+        # Whatever else is asked of an array (astype, sum, …) is asked of the values; not `flags`,
+        # which dask looks at after each slice to see whether it should copy.
+        if name.startswith("_") or name == "flags":
+            raise AttributeError(name)
+        return getattr(np.asarray(self), name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_values": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+
+def block(reader: BlockReader, index: Any, **_: Any) -> Block:
+    """What dask calls for a chunk. Not dask's own getter: that one reads at once."""
+    return reader[index]
+
+
+def _is_basic(index: Any) -> bool:
+    items = index if isinstance(index, tuple) else (index,)
+    return all(isinstance(item, (int, np.integer, slice)) or item is Ellipsis for item in items)
 
 
 def normalised(

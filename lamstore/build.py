@@ -1,13 +1,15 @@
 """How does a store come to be, and how does it grow? One planner process; tasks never do this.
 
 `ensure` brings a store to a layout: it creates what is missing and resizes what has grown, both
-by metadata only. Voxels are never moved. What cannot be done without moving voxels (another
-modality axis, a wider dtype) is refused with the remedy.
+by metadata only. Voxels are never moved. What cannot be done without moving voxels (a wider
+dtype) is refused with the remedy. Killed at any instant, it can simply be called again.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +17,23 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
-from zarr.core.dtype import VariableLengthUTF8
 
 from lamstore.codec import fast_codecs
 from lamstore.errors import StoreError
 from lamstore.grid import Grid
-from lamstore.schema import SPATIAL, ArraySpec, Layout, array_specs, inner_chunk, resized
+from lamstore.schema import (
+    SPATIAL,
+    ArraySpec,
+    EngineLayout,
+    Layout,
+    array_specs,
+    inner_chunk,
+    resized,
+)
+from lamstore.tables import consolidate, grow_table, labels, unconsolidate, write_labels
 
 FORMAT = 1
 """Version of the store's schema, in the root group's attributes."""
-
-GRID_CHUNK = 4096
-"""Subjects per chunk of the small per-subject arrays, which the planner writes whole."""
 
 
 def ensure(
@@ -54,71 +61,116 @@ def ensure(
         When the store cannot become that layout without rewriting voxels.
     """
     with fast_codecs():
-        root = zarr.open_group(path, mode="a")
+        root = _opened(path)
         merged = _merged(root, layout)
+        unconsolidate(path)
+        _drop_other_ensembles(path, root, merged)
         chunk = _chunk(root, merged)
+        root.attrs.update({"lamstore_format": FORMAT, "spatial_chunk": list(chunk), **attributes})
         for spec in array_specs(merged, chunk):
             _ensure_array(root, spec)
-        _write_labels(root, merged)
         _write_grids(root, merged, grids, available)
-        root.attrs.update({"lamstore_format": FORMAT, "spatial_chunk": list(chunk), **attributes})
+        _write_labels(root, merged)
+        consolidate(path)
     return merged
 
 
-def labels(group: zarr.Group, name: str) -> tuple[str, ...]:
-    """Labels of a dim, empty when the group does not have it."""
-    array = group.get(name)
-    if not isinstance(array, zarr.Array):
-        return ()
-    return tuple(str(label) for label in np.asarray(array[:]))
+def _opened(path: Path) -> zarr.Group:
+    """The root group, made anew where a planner was killed before it wrote any label."""
+    _sweep(path)
+    root = zarr.open_group(path, mode="a", use_consolidated=False)
+    if "volume" in root and not labels(root, "subject"):
+        shutil.rmtree(path)
+        root = zarr.open_group(path, mode="a", use_consolidated=False)
+    return root
+
+
+def _sweep(path: Path) -> None:
+    """Remove what a kill has left: half-written metadata, a group on its way out."""
+    shutil.rmtree(_trash(path), ignore_errors=True)
+    for group in (".", "*", "engines/*", "engines/*/*"):
+        for left in path.glob(f"{group}/*.partial"):
+            left.unlink(missing_ok=True)
+
+
+def _trash(path: Path) -> Path:
+    return path.with_name(f".{path.name}.trash")
 
 
 def _merged(root: zarr.Group, wanted: Layout) -> Layout:
-    """`wanted`, with the labels that the store has already in their places."""
+    """`wanted` and what the store has: known labels in their places, nothing gets smaller."""
     if "volume" not in root:
         return wanted
-    modalities = labels(root, "modality")
-    if modalities != wanted.modalities:
-        raise _rebuild("its modalities", str(modalities), str(wanted.modalities))
-    stored = _array(root, "volume").dtype
-    if np.result_type(stored, wanted.volume_dtype) != stored:
-        raise _rebuild("its dtype", str(stored), f"{wanted.volume_dtype} for the new subjects")
-    engines = {
-        name: _merged_engine(root, name, engine) for name, engine in (wanted.engines or {}).items()
-    }
+    volume = _array(root, "volume")
+    if np.result_type(volume.dtype, wanted.volume_dtype) != volume.dtype:
+        raise StoreError(
+            "the store cannot change its dtype in place",
+            got=str(volume.dtype),
+            expected=f"{wanted.volume_dtype} for the new subjects",
+            remedy="delete the study's store.zarr and ledger and run again:"
+            " ingest reads the inputs anew",
+        )
+    x, y, z = (max(pair) for pair in zip(wanted.extent, volume.shape[-3:], strict=True))
     return Layout(
         subjects=_union(labels(root, "subject"), wanted.subjects),
         timepoints=_union(labels(root, "timepoint"), wanted.timepoints),
-        modalities=modalities,
-        extent=wanted.extent,
+        modalities=_union(labels(root, "modality"), wanted.modalities),
+        extent=(x, y, z),
         spacing_mm=wanted.spacing_mm,
-        volume_dtype=str(stored),
+        volume_dtype=str(volume.dtype),
         lesion_truth=wanted.lesion_truth or "lesion_truth" in root,
         change_truth=wanted.change_truth or "change_truth" in root,
-        store_shifted=wanted.store_shifted,
+        store_shifted=wanted.store_shifted or "shifted/volume" in root,
         shifts=_union(labels(root, "shifted/shift"), wanted.shifts),
-        engines=engines,
+        engines=_merged_engines(root, wanted.engines or {}),
     )
 
 
-def _merged_engine(root: zarr.Group, name: str, engine: Any) -> Any:
-    group = f"engines/{name}"
-    members, measures = labels(root, f"{group}/member"), labels(root, f"{group}/measure")
-    if f"{group}/mask" in root and (members, measures) != (engine.members, engine.measures):
-        # Another ensemble or other measures: every voxel of this engine is stale anyway.
-        del root[group]
-    shifts = _union(labels(root, f"{group}/shift"), engine.shifts)
-    return type(engine)(shifts, engine.members, engine.measures)
+def _merged_engines(
+    root: zarr.Group, wanted: Mapping[str, EngineLayout]
+) -> dict[str, EngineLayout]:
+    stored = root.get("engines")
+    names = sorted(stored.group_keys()) if isinstance(stored, zarr.Group) else []
+    # An engine that is no longer asked for grows with the cohort too: one cube, one shape.
+    known = {name: _stored_engine(root, name) for name in names}
+    merged = {name: engine for name, engine in known.items() if engine.shifts}
+    for name, engine in wanted.items():
+        same = name in merged and _same_axes(merged[name], engine)
+        shifts = merged[name].shifts if same else ()
+        merged[name] = replace(engine, shifts=_union(shifts, engine.shifts))
+    return merged
+
+
+def _stored_engine(root: zarr.Group, name: str) -> EngineLayout:
+    shift, member, measure = (
+        labels(root, f"engines/{name}/{dim}") for dim in ("shift", "member", "measure")
+    )
+    return EngineLayout(shift, member, measure)
+
+
+def _same_axes(one: EngineLayout, other: EngineLayout) -> bool:
+    return (one.members, one.measures) == (other.members, other.measures)
+
+
+def _drop_other_ensembles(path: Path, root: zarr.Group, layout: Layout) -> None:
+    """Delete an engine's group when its members or measures changed: all its voxels are stale."""
+    for name, engine in (layout.engines or {}).items():
+        folder = path / "engines" / name
+        if folder.exists() and not _same_axes(_stored_engine(root, name), engine):
+            # Out of the store in one step; a kill while it is deleted leaves no half of a group.
+            folder.rename(_trash(path))
+            shutil.rmtree(_trash(path))
 
 
 def _union(known: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, ...]:
-    return (*known, *(label for label in wanted if label not in set(known)))
+    places = set(known)
+    return (*known, *(label for label in wanted if label not in places))
 
 
 def _chunk(root: zarr.Group, layout: Layout) -> tuple[int, int, int]:
     known = root.attrs.get("spatial_chunk")
     if isinstance(known, list):
-        x, y, z = (int(edge) for edge in known)  # type: ignore[call-overload]
+        x, y, z = (int(edge) for edge in known)
         return x, y, z
     return inner_chunk(layout.extent, layout.spacing_mm)
 
@@ -126,7 +178,9 @@ def _chunk(root: zarr.Group, layout: Layout) -> tuple[int, int, int]:
 def _ensure_array(root: zarr.Group, spec: ArraySpec) -> None:
     known = root.get(spec.name)
     if isinstance(known, zarr.Array):
-        _grow(known, resized(spec, known.chunks, known.shards or known.chunks))
+        shape = resized(spec, known.chunks).shape
+        if shape != known.shape:
+            known.resize(shape)
         return
     root.create_array(
         name=spec.name,
@@ -140,39 +194,19 @@ def _ensure_array(root: zarr.Group, spec: ArraySpec) -> None:
     )
 
 
-def _grow(array: zarr.Array, spec: ArraySpec) -> None:
-    shape = tuple(max(old, new) for old, new in zip(array.shape, spec.shape, strict=True))
-    if shape != array.shape:
-        array.resize(shape)
-
-
 def _write_labels(root: zarr.Group, layout: Layout) -> None:
-    shared = {
-        "subject": layout.subjects,
-        "timepoint": layout.timepoints,
-        "modality": layout.modalities,
-    }
+    wanted = {"timepoint": layout.timepoints, "modality": layout.modalities}
     if layout.store_shifted:
-        shared["shifted/shift"] = layout.shifts
+        wanted["shifted/shift"] = layout.shifts
     for name, engine in (layout.engines or {}).items():
-        shared[f"engines/{name}/shift"] = engine.shifts
-        shared[f"engines/{name}/member"] = engine.members
-        shared[f"engines/{name}/measure"] = engine.measures
-    for name, values in shared.items():
-        if values and labels(root, name) != values:
-            _write_strings(root, name, values)
-
-
-def _write_strings(root: zarr.Group, name: str, values: tuple[str, ...]) -> None:
-    array = root.create_array(
-        name=name,
-        shape=(len(values),),
-        chunks=(max(len(values), 1),),
-        dtype=VariableLengthUTF8(),
-        dimension_names=(name.rsplit("/", 1)[-1],),
-        overwrite=True,
-    )
-    array[:] = np.array(values, dtype=np.dtypes.StringDType())
+        wanted[f"engines/{name}/member"] = engine.members
+        wanted[f"engines/{name}/measure"] = engine.measures
+        wanted[f"engines/{name}/shift"] = engine.shifts
+    # The subjects last: a store without any is one that nobody has finished making.
+    wanted["subject"] = layout.subjects
+    for name, values in wanted.items():
+        if values:
+            write_labels(root, name, values)
 
 
 def _write_grids(
@@ -197,7 +231,8 @@ def _write_grids(
     for name, (_, values) in tables.items():
         known = root.get(name)
         if isinstance(known, zarr.Array):
-            values[tuple(slice(0, size) for size in known.shape)] = known[...]
+            both = tuple(slice(0, min(p)) for p in zip(known.shape, values.shape, strict=True))
+            values[both] = np.asarray(known[both])
     for row, subject in enumerate(layout.subjects):
         if (grid := grids.get(subject)) is not None:
             tables["affine"][1][row] = grid.matrix
@@ -208,39 +243,13 @@ def _write_grids(
             shape = tables["available"][1].shape[1:]
             tables["available"][1][row] = np.array([cell in has for cell in cells]).reshape(shape)
     for name, (dims, values) in tables.items():
-        write_table(root, name, dims, values)
+        grow_table(root, name, dims, values)
 
 
-def write_table(
-    root: zarr.Group, name: str, dims: tuple[str, ...], values: NDArray[Any]
-) -> None:
-    """Write a small array whole (the planner and the cohort step do, nobody else)."""
-    array = root.create_array(
-        name=name,
-        shape=values.shape,
-        chunks=(min(max(values.shape[0], 1), GRID_CHUNK), *values.shape[1:]),
-        dtype=values.dtype,
-        fill_value=np.nan if values.dtype.kind == "f" else 0,
-        dimension_names=dims,
-        compressors=BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"),
-        overwrite=True,
-    )
-    array[...] = values
-
-
-def _array(root: zarr.Group, name: str) -> zarr.Array:
+def _array(root: zarr.Group, name: str) -> zarr.Array[Any]:
     array = root[name]
     assert isinstance(array, zarr.Array)
     return array
 
 
-def _rebuild(what: str, got: str, expected: str) -> StoreError:
-    return StoreError(
-        f"the store cannot change {what} in place",
-        got=got,
-        expected=expected,
-        remedy="delete the study's store.zarr and ledger and run again: ingest reads the inputs anew",
-    )
-
-
-__all__ = ["FORMAT", "SPATIAL", "ensure", "labels", "write_table"]
+__all__ = ["FORMAT", "SPATIAL", "consolidate", "ensure", "labels"]

@@ -12,8 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from lamstore.errors import ConfigError
 
-Label = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)
-
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,7 +37,7 @@ class EngineConfig(_Section):
     """One model under audit."""
 
     engine: str
-    label: str | None = Label
+    label: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)
     """Name of its group in the store; the engine's own name when absent."""
     options: dict[str, Any] = {}
 
@@ -68,25 +66,25 @@ class ShiftConfig(_Section):
 class MetricConfig(_Section):
     """Parameters of every longitudinal and segmentation metric."""
 
-    dilation_radius_mm: float = Field(2.0, ge=0)
-    min_component_mm3: float = Field(10.0, ge=0)
+    dilation_radius_mm: float = Field(default=2.0, ge=0)
+    min_component_mm3: float = Field(default=10.0, ge=0)
     connectivity: Literal[6, 18, 26] = 26
-    diff_threshold: float = Field(0.2, ge=0, le=1)
+    diff_threshold: float = Field(default=0.2, ge=0, le=1)
 
 
 class UncertaintyConfig(_Section):
     """Which voxel maps of uncertainty are stored at inference."""
 
     measures: tuple[str, ...] = ("ens_var", "prob_entropy")
-    boundary_mm: float = Field(1.0, ge=0)
+    boundary_mm: float = Field(default=1.0, ge=0)
 
 
 class QcConfig(_Section):
     """Cohort quantiles above which a subject wants a reader's eye."""
 
-    uncertainty_quantile: float = Field(0.9, gt=0, lt=1)
-    change_quantile: float = Field(0.9, gt=0, lt=1)
-    failure_dice: float = Field(0.1, ge=0, le=1)
+    uncertainty_quantile: float = Field(default=0.9, gt=0, lt=1)
+    change_quantile: float = Field(default=0.9, gt=0, lt=1)
+    failure_dice: float = Field(default=0.1, ge=0, le=1)
 
 
 class StudyConfig(_Section):
@@ -126,7 +124,7 @@ def read_config(path: Path) -> StudyConfig:
             expected=f"a file {path}",
             remedy=f"lam new {path.parent} --dataset open-ms --root DIR",
         ) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML", got=str(error)) from error
     try:
         config = StudyConfig.model_validate(raw)

@@ -24,6 +24,8 @@ what was found, what was expected, and the next thing to do::
 
 from __future__ import annotations
 
+import errno
+
 
 class LamstoreError(Exception):
     """Base of every error raised on purpose.
@@ -129,3 +131,21 @@ class ExecutorError(LamstoreError):
 
 class AnalysisError(LamstoreError):
     """Tables that cannot be analysed."""
+
+
+def means_no_space(error: BaseException) -> bool:
+    """Whether an error of any library says that the disk or the quota is full."""
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    # The codec pipeline and HDF5 pass on the system's words without its number.
+    text = str(error).lower()
+    return "no space left" in text or "quota exceeded" in text
+
+
+def disk_full(doing: str, error: BaseException) -> DiskFullError:
+    """The error for work that ended because there was no space left, whatever library noticed."""
+    return DiskFullError(
+        f"no space left to {doing}",
+        got=f"{type(error).__name__}: {error}",
+        remedy="free space, then run the same command again: finished units are kept",
+    )

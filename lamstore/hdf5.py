@@ -84,7 +84,9 @@ def _write_voxels(node: h5py.Group, name: str, variable: Variable) -> h5py.Datas
         shuffle=True,
         fillvalue=0,
     )
-    leading = [n if dim in UNIT_DIMS else 1 for dim, n in zip(variable.dims, source.shape, strict=True)]
+    leading = [
+        n if dim in UNIT_DIMS else 1 for dim, n in zip(variable.dims, source.shape, strict=True)
+    ]
     for cell in product(*(range(n) for n in leading)):
         at = tuple(
             slice(row, row + 1) if dim in UNIT_DIMS else slice(None)
@@ -157,7 +159,7 @@ def _list(catalogue: Catalogue, path: Path, name: str, node: h5py.Group | h5py.D
     dims = tuple(dim.label for dim in node.dims)
     source: Any = Hdf5Reader(str(path), node)
     if h5py.check_string_dtype(node.dtype):
-        source = node.asstr()[:]
+        source = np.array(node.asstr()[:], dtype=np.str_)
     catalogue[group][0][leaf] = Variable(dims, source)
 
 

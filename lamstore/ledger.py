@@ -9,6 +9,7 @@ voxels. A torn last line (killed, disk full) is ignored.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from lamstore.errors import DiskFullError, StoreError
+from lamstore.errors import StoreError, disk_full, means_no_space
 from lamstore.units import Unit
 
 State = Literal["done", "failed", "started"]
@@ -71,9 +72,7 @@ class Record:
         }
         extras = {"arrays": self.arrays, "result": self.result, "error": self.error}
         body |= {name: value for name, value in extras.items() if value}
-        return orjson.dumps(
-            body, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
-        )
+        return orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
 
 
 class LedgerFile:
@@ -120,7 +119,7 @@ class LedgerFile:
         size = os.fstat(self._fd).st_size
         try:
             if os.write(self._fd, line) != len(line):
-                raise OSError(28, "No space left on device")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._fd)
         except OSError as error:
             os.ftruncate(self._fd, size)
@@ -140,11 +139,8 @@ class LedgerFile:
 
 
 def _unwritable(path: Path, error: OSError) -> StoreError:
-    if error.errno == 28:
-        return DiskFullError(
-            f"no space left to record work in {path}",
-            remedy="free space, then `lam run` again: finished units are kept",
-        )
+    if means_no_space(error):
+        return disk_full(f"record work in {path}", error)
     return StoreError(f"cannot write the ledger {path}", got=str(error))
 
 
@@ -210,7 +206,9 @@ def _record(line: Mapping[str, Any]) -> Record:
     )
 
 
-def done(unit: Unit, result: Mapping[str, Any], arrays: Mapping[str, str], seconds: float) -> Record:
+def done(
+    unit: Unit, result: Mapping[str, Any], arrays: Mapping[str, str], seconds: float
+) -> Record:
     """Record of a unit that worked."""
     return Record(unit, "done", time.time(), seconds, arrays, result)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import ceil, prod
+from math import ceil
 from typing import Literal
 
 import numpy as np
@@ -113,9 +113,7 @@ def _even(size: int, edge: int) -> int:
     return ceil(size / max(1, round(size / edge)))
 
 
-def padded(
-    extent: tuple[int, int, int], chunk: tuple[int, int, int]
-) -> tuple[int, int, int]:
+def padded(extent: tuple[int, int, int], chunk: tuple[int, int, int]) -> tuple[int, int, int]:
     """Extent rounded up to whole inner chunks, so that a shard is exactly one unit's block."""
     x, y, z = (ceil(size / edge) * edge for size, edge in zip(extent, chunk, strict=True))
     return x, y, z
@@ -123,16 +121,15 @@ def padded(
 
 def array_specs(layout: Layout, chunk: tuple[int, int, int]) -> list[ArraySpec]:
     """Every voxel array of a store with this layout."""
-    specs = [_spec("volume", ("subject", "timepoint", "modality"), layout, chunk, {}, None)]
-    masks = [("brainmask", ("subject",), True)]
+    specs = [_spec("volume", ("subject", "timepoint", "modality"), layout, chunk)]
+    masks: list[tuple[str, tuple[str, ...], bool]] = [("brainmask", ("subject",), True)]
     masks.append(("change_truth", ("subject",), layout.change_truth))
     masks.append(("lesion_truth", ("subject", "timepoint"), layout.lesion_truth))
-    specs += [_spec(n, dims, layout, chunk, {}, "u1") for n, dims, wanted in masks if wanted]
+    specs += [_spec(n, dims, layout, chunk, dtype="u1") for n, dims, wanted in masks if wanted]
     if layout.store_shifted:
         dims = ("subject", "timepoint", "shift", "modality")
-        specs.append(
-            _spec("shifted/volume", dims, layout, chunk, {"shift": len(layout.shifts)}, "f4")
-        )
+        sizes = {"shift": len(layout.shifts)}
+        specs.append(_spec("shifted/volume", dims, layout, chunk, extra=sizes, dtype="f4"))
     for name, engine in (layout.engines or {}).items():
         specs += _engine_specs(name, engine, layout, chunk)
     return specs
@@ -147,13 +144,13 @@ def _engine_specs(
         "measure": len(engine.measures),
     }
     group = f"engines/{name}"
-    specs = [_spec(f"{group}/mask", UNIT_DIMS, layout, chunk, sizes, "u1")]
+    specs = [_spec(f"{group}/mask", UNIT_DIMS, layout, chunk, extra=sizes, dtype="u1")]
     if engine.members:
         dims = (*UNIT_DIMS, "member")
-        specs.append(_spec(f"{group}/probability", dims, layout, chunk, sizes, "f2"))
+        specs.append(_spec(f"{group}/probability", dims, layout, chunk, extra=sizes, dtype="f2"))
     if engine.measures:
         dims = (*UNIT_DIMS, "measure")
-        specs.append(_spec(f"{group}/uncertainty", dims, layout, chunk, sizes, "f2"))
+        specs.append(_spec(f"{group}/uncertainty", dims, layout, chunk, extra=sizes, dtype="f2"))
     return specs
 
 
@@ -162,10 +159,12 @@ def _spec(
     leading: tuple[str, ...],
     layout: Layout,
     chunk: tuple[int, int, int],
-    extra: Mapping[str, int],
-    dtype: DTypeLike | None,
+    *,
+    extra: Mapping[str, int] | None = None,
+    dtype: DTypeLike | None = None,
 ) -> ArraySpec:
-    sizes = layout.sizes() | dict(zip(SPATIAL, padded(layout.extent, chunk), strict=True)) | extra
+    sizes = layout.sizes() | dict(zip(SPATIAL, padded(layout.extent, chunk), strict=True))
+    sizes |= extra or {}
     dims = (*leading, *SPATIAL)
     whole = tuple(1 if dim in UNIT_DIMS else sizes[dim] for dim in dims)
     kind = np.dtype(layout.volume_dtype if dtype is None else dtype)
@@ -180,16 +179,11 @@ def _spec(
     )
 
 
-def resized(spec: ArraySpec, chunks: tuple[int, ...], shards: tuple[int, ...]) -> ArraySpec:
-    """`spec` with the chunks and shards that a store already has, shape rounded up to them."""
+def resized(spec: ArraySpec, chunks: tuple[int, ...]) -> ArraySpec:
+    """`spec` with the inner chunks that a store already has, x, y, z rounded up to them."""
     lead = len(spec.dims) - len(SPATIAL)
     tail = tuple(
         ceil(size / edge) * edge
         for size, edge in zip(spec.shape[lead:], chunks[lead:], strict=True)
     )
-    return replace(spec, shape=spec.shape[:lead] + tail, chunks=chunks, shards=shards)
-
-
-def unit_bytes(spec: ArraySpec) -> int:
-    """Bytes of one shard, uncompressed: what a worker holds while it writes."""
-    return prod(spec.shards) * spec.dtype.itemsize
+    return replace(spec, shape=spec.shape[:lead] + tail, chunks=chunks)

@@ -6,12 +6,11 @@ access over the whole cohort is `lamstore.open`.
 
 from __future__ import annotations
 
-import errno
 from functools import cached_property
 from itertools import product
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xxhash
@@ -19,16 +18,22 @@ import zarr
 from numpy.typing import NDArray
 
 from lamstore.blocks import aligned_read
-from lamstore.build import labels
 from lamstore.codec import fast_codecs
-from lamstore.errors import DiskFullError, MissingArrayError, StoreError, TornDataError
+from lamstore.errors import (
+    MissingArrayError,
+    StoreError,
+    TornDataError,
+    disk_full,
+    means_no_space,
+)
 from lamstore.grid import Grid
 from lamstore.schema import SPATIAL, UNIT_DIMS
+from lamstore.tables import labels
 
 
 def checksum(values: NDArray[Any]) -> str:
     """Digest of an array's values in C order, as the ledger records it; compression is no part."""
-    return f"xxh3:{xxhash.xxh3_128(np.ascontiguousarray(values)).hexdigest()}"
+    return f"xxh3:{xxhash.xxh3_128(np.ascontiguousarray(values).data).hexdigest()}"
 
 
 class Store:
@@ -50,15 +55,16 @@ class Store:
         self.path = path
         try:
             with fast_codecs():
-                self.root = zarr.open_group(path, mode="r+" if writable else "r")
+                mode: Literal["r", "r+"] = "r+" if writable else "r"
+                self.root = zarr.open_group(path, mode=mode, use_consolidated=False)
         except FileNotFoundError as error:
             raise MissingArrayError(
                 f"there is no store at {path}", remedy=f"lam run {path.parent}"
             ) from error
-        self._arrays: dict[str, zarr.Array] = {}
+        self._arrays: dict[str, zarr.Array[Any]] = {}
         self._index: dict[str, dict[str, int]] = {}
 
-    def array(self, name: str) -> zarr.Array:
+    def array(self, name: str) -> zarr.Array[Any]:
         """The whole array, padded; `name` is its path (``engines/unet/mask``)."""
         if name not in self._arrays:
             with fast_codecs():
@@ -137,11 +143,12 @@ class Store:
         array = self.array(name)
         window = self._window(name, array, at)
         stored = np.ascontiguousarray(values, dtype=array.dtype)
-        self._clear(array, window)
         block, target = _padded_block(array, window, stored)
         try:
+            self._clear(array, window)
             array[target] = block
         except Exception as error:
+            self._clear(array, window)  # half a shard helps nobody and takes space
             raise _write_error(name, at, error) from error
         return checksum(stored)
 
@@ -155,11 +162,11 @@ class Store:
         array = self.array(name)
         return _shard_paths(self.path, array, self._window(name, array, at))
 
-    def _clear(self, array: zarr.Array, window: tuple[slice, ...]) -> None:
+    def _clear(self, array: zarr.Array[Any], window: tuple[slice, ...]) -> None:
         for path in _shard_paths(self.path, array, window):
             path.unlink(missing_ok=True)
 
-    def _window(self, name: str, array: zarr.Array, at: dict[str, str]) -> tuple[slice, ...]:
+    def _window(self, name: str, array: zarr.Array[Any], at: dict[str, str]) -> tuple[slice, ...]:
         dims = _dims(array)
         group = name.rpartition("/")[0]
         extent = dict(zip(SPATIAL, self._extents[self._row("subject", at["subject"])], strict=True))
@@ -202,13 +209,13 @@ class Store:
         return np.asarray(self.array("available")[...])
 
 
-def _dims(array: zarr.Array) -> tuple[str, ...]:
+def _dims(array: zarr.Array[Any]) -> tuple[str, ...]:
     names = array.metadata.dimension_names  # type: ignore[union-attr]
     return tuple(str(name) for name in names or ())
 
 
 def _padded_block(
-    array: zarr.Array, window: tuple[slice, ...], values: NDArray[Any]
+    array: zarr.Array[Any], window: tuple[slice, ...], values: NDArray[Any]
 ) -> tuple[NDArray[Any], tuple[slice, ...]]:
     """`values` padded with fill up to whole inner chunks, and where that goes."""
     chunks = array.chunks
@@ -227,7 +234,7 @@ def _padded_block(
     return block, target
 
 
-def _shard_paths(root: Path, array: zarr.Array, window: tuple[slice, ...]) -> list[Path]:
+def _shard_paths(root: Path, array: zarr.Array[Any], window: tuple[slice, ...]) -> list[Path]:
     shards = array.shards or array.chunks
     # A unit owns whole shards along its own labels; x, y, z are cleared to the array's end, since
     # a block written under an older, larger extent may reach further than the present one.
@@ -240,15 +247,10 @@ def _shard_paths(root: Path, array: zarr.Array, window: tuple[slice, ...]) -> li
 
 
 def _write_error(name: str, at: dict[str, str], error: Exception) -> StoreError:
-    text = f"{type(error).__name__}: {error}"
-    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-    if full or "No space left" in text or "quota" in text.lower():
-        return DiskFullError(
-            f"no space left to store {name} of {_spoken(at)}",
-            got=text,
-            remedy="free space, then `lam run` again: finished units are kept",
-        )
-    return StoreError(f"cannot store {name} of {_spoken(at)}", got=text)
+    if means_no_space(error):
+        return disk_full(f"store {name} of {_spoken(at)}", error)
+    got = f"{type(error).__name__}: {error}"
+    return StoreError(f"cannot store {name} of {_spoken(at)}", got=got)
 
 
 def _spoken(at: dict[str, str]) -> str:

@@ -45,7 +45,7 @@ def parse_key(key: str, fingerprint: str = "") -> Unit:
 
 
 def parse_shift_label(label: str) -> tuple[str, int, str]:
-    """Name, level and mode of a shift label: ``gamma-1`` or ``gamma-1-both``; ``none`` is level 0."""
+    """Name, level, mode of a shift label: ``gamma-1`` or ``gamma-1-both``; ``none`` is level 0."""
     name, _, rest = label.partition("-")
     level, _, mode = rest.partition("-")
     return name, int(level or 0), mode or "t1_only"

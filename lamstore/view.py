@@ -17,13 +17,13 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 import zarr
-from numpy.typing import NDArray
 
-from lamstore.blocks import BlockReader
+from lamstore.blocks import BlockReader, block
 from lamstore.codec import fast_codecs
 from lamstore.errors import MissingArrayError
 from lamstore.grid import Grid
 from lamstore.schema import SPATIAL, UNIT_DIMS
+from lamstore.tables import committed
 from lamstore.units import parse_shift_label
 
 
@@ -90,14 +90,25 @@ def open(path: str | os.PathLike[str], engine: str | None = None) -> xr.DataTree
     catalogue = read_catalogue(Path(source))
     if engine is not None:
         return _engine_dataset(catalogue, engine, source)
-    nodes = {f"/{group}": _dataset(*entry, source) for group, entry in catalogue.items()}
+    nodes = {
+        f"/{group}": _dataset(*entry, source, _label_counts(catalogue, group))
+        for group, entry in catalogue.items()
+    }
     return xr.DataTree.from_dict(nodes, name=Path(source).name)
+
+
+def _label_counts(catalogue: Catalogue, group: str = "") -> dict[str, int]:
+    """Length of each dim that is labelled in a group, or in the one around it."""
+    around = _label_counts(catalogue, group.rpartition("/")[0]) if group else {}
+    variables = catalogue.get(group, ({}, {}))[0]
+    own = {n: v.source.shape[0] for n, v in variables.items() if v.dims == (n,)}
+    return around | own
 
 
 def subject_grid(source: str, subject: str) -> Grid:
     """Grid of one subject, read from behind a path that `open` takes."""
     variables, _ = read_catalogue(Path(source))[""]
-    row = int(np.flatnonzero(_label_values(variables["subject"].source) == subject)[0])
+    row = int(np.flatnonzero(np.asarray(variables["subject"].source) == subject)[0])
     extent, affine = (variables[name].source[row] for name in ("extent", "affine"))
     return Grid.of(tuple(np.asarray(extent).tolist()), np.asarray(affine))
 
@@ -133,37 +144,55 @@ def _zarr_catalogue(store: Path) -> Catalogue:
         source: Any = member
         if dims[-3:] == SPATIAL:
             source = BlockReader(str(store), name, member)
+        elif dims == (leaf,):
+            source = np.array(committed(member), dtype=np.str_)
         catalogue.setdefault(group, ({}, {}))[0][leaf] = Variable(dims, source, dict(member.attrs))
     return catalogue
 
 
 def _dataset(
-    variables: Mapping[str, Variable], attrs: Mapping[str, Any], source: str
+    variables: Mapping[str, Variable],
+    attrs: Mapping[str, Any],
+    source: str,
+    sizes: Mapping[str, int],
 ) -> xr.Dataset:
     data, coords = {}, {}
     for name, variable in variables.items():
         note = {**variable.attrs, "source": source} if variable.is_voxels else variable.attrs
         if variable.dims == (name,):
-            coords[name] = (variable.dims, _label_values(variable.source), note)
+            coords[name] = (variable.dims, np.asarray(variable.source), note)
         else:
-            data[name] = (variable.dims, _values(variable), note)
-    dataset = xr.Dataset(data, coords=coords | _shift_parts(coords), attrs={**attrs, "source": source})
+            data[name] = (variable.dims, _fitted(_values(variable), variable.dims, sizes), note)
+    labelled = coords | _shift_parts(coords)
+    dataset = xr.Dataset(data, coords=labelled, attrs={**attrs, "source": source})
     # As a coordinate it travels with every mask, so that a mask alone can give its volume.
     return dataset.set_coords([n for n in ("voxel_volume_mm3",) if n in dataset])
 
 
+def _fitted(values: Any, dims: tuple[str, ...], sizes: Mapping[str, int]) -> Any:
+    """An array brought to the length of its labels.
+
+    It differs from them while a planner grows the store, or was killed at it, and for metrics
+    gathered before the cohort grew: what has no label does not exist, what was not gathered is NaN.
+    """
+    wanted = tuple(sizes.get(dim, n) for dim, n in zip(dims, values.shape, strict=True))
+    values = values[tuple(slice(0, n) for n in wanted)] if wanted != values.shape else values
+    if wanted == values.shape:
+        return values
+    fill = np.nan if values.dtype.kind == "f" and dims[-3:] != SPATIAL else 0
+    short = [(0, n - have) for n, have in zip(wanted, values.shape, strict=True)]
+    pad = np.pad if isinstance(values, np.ndarray) else da.pad
+    return pad(values, short, constant_values=fill)
+
+
 def _shift_parts(coords: Mapping[str, Any]) -> dict[str, Any]:
     """Name, level and mode of each shift label, so that one can select by them."""
-    if "shift" not in coords:
+    if "shift" not in coords or not len(coords["shift"][1]):
         return {}
     parts = [parse_shift_label(str(label)) for label in coords["shift"][1]]
-    names, levels, modes = (np.array(column) for column in zip(*parts, strict=True))
+    names, levels, modes = (np.array([part[i] for part in parts]) for i in range(3))
     named = {"shift_name": names, "shift_level": levels, "shift_mode": modes}
     return {name: ("shift", values) for name, values in named.items()}
-
-
-def _label_values(source: Any) -> NDArray[Any]:
-    return np.array([str(label) for label in np.asarray(source[:])], dtype=np.str_)
 
 
 def _values(variable: Variable) -> Any:
@@ -174,7 +203,9 @@ def _values(variable: Variable) -> Any:
         (1,) * size if dim in UNIT_DIMS else (size,)
         for dim, size in zip(variable.dims, shape, strict=True)
     )
-    return da.from_array(variable.source, chunks=chunks, asarray=False, inline_array=False)
+    # The reader itself in every task: it is small, and a separate task would serve every chunk.
+    getter = block if isinstance(variable.source, BlockReader) else None
+    return da.from_array(variable.source, chunks=chunks, getitem=getter, inline_array=True)
 
 
 def _engine_dataset(catalogue: Catalogue, engine: str, source: str) -> xr.Dataset:
@@ -184,9 +215,7 @@ def _engine_dataset(catalogue: Catalogue, engine: str, source: str) -> xr.Datase
         raise MissingArrayError(
             f"{source} has no outputs of engine {engine!r}", expected=", ".join(known) or None
         )
-    parts = [_dataset(*catalogue[""], source), _dataset(*catalogue[group], source)]
-    metrics = catalogue.get(f"{group}/metrics")
-    if metrics:
-        parts.append(_dataset(*metrics, source))
+    groups = [name for name in ("", group, f"{group}/metrics") if name in catalogue]
+    parts = [_dataset(*catalogue[name], source, _label_counts(catalogue, name)) for name in groups]
     merged = xr.merge(parts, combine_attrs="drop_conflicts", compat="no_conflicts", join="exact")
     return merged.assign_attrs(engine=engine)
