@@ -70,7 +70,9 @@ build() {
     # shellcheck disable=SC2064  # this run's folder, also when the variable is gone
     trap "rm -rf '$work'" EXIT
     prepare_wheels "$work"
-    "$APPTAINER" --quiet build --build-arg WHEELS="$work/wheels" \
+    # Level 1: packing takes a third of the time of the default and the image is a tenth larger.
+    "$APPTAINER" --quiet build --mksquashfs-args "-Xcompression-level 1" \
+        --build-arg WHEELS="$work/wheels" \
         --build-arg MIRROR="${MIRROR:-$(mirror)}" --build-arg SOURCE_DIGEST="$digest" \
         "$image.part" "$DEFINITION"
     mv "$image.part" "$image" # a build that was interrupted never looks like an image

@@ -66,7 +66,21 @@ def apptainer() -> Path:
 def cpu_image(apptainer: Path) -> Path:
     """The SIF of this checkout, built when its sources or versions changed."""
     build = ROOT / "containers" / "build_cpu.sh"
-    return Path(_script(build, PYTHON=sys.executable, APPTAINER=str(apptainer)))
+    cache = os.environ.get("LAMSTORE_SIF_CACHE") or str(Path.home() / ".cache/lamstore/sif-tests")
+    image = Path(
+        _script(build, PYTHON=sys.executable, APPTAINER=str(apptainer), LAMSTORE_SIF_CACHE=cache)
+    )
+    _keep_newest(image)
+    return image
+
+
+def _keep_newest(image: Path, count: int = 3) -> None:
+    """Forget older images beside `image`: every change of the sources leaves another 400 MB."""
+    image.touch()
+    images = sorted(image.parent.glob("lamstore-cpu-*.sif"), key=lambda path: path.stat().st_mtime)
+    for old in images[:-count]:
+        old.unlink()
+        old.with_suffix(".log").unlink(missing_ok=True)
 
 
 def _script(script: Path, **extra_env: str) -> str:

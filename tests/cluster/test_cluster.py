@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.fixtures import needs_cgroups
+from tests.cluster.fixtures import needs_cgroups, unavailable
 from tests.cluster.slurm import Cluster, ClusterError, why_not
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(180)]
@@ -147,7 +147,7 @@ def test_clusters_do_not_accept_each_others_credentials(cluster, accounting_clus
 def test_cluster_dies_with_the_process_that_started_it(tmp_path_factory):
     reason = why_not()
     if reason is not None:
-        pytest.skip(reason)
+        unavailable(reason)
     root = tmp_path_factory.mktemp("orphan")
     program = (
         "import sys, time; from pathlib import Path; from tests.cluster.slurm import Cluster\n"
