@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from lamstore import __version__
-from lamstore.errors import LamstoreError
+from lamstore.errors import LamstoreError, disk_full, means_no_space
 
 app = typer.Typer(
     name="lam",
@@ -67,9 +68,21 @@ def main(argv: list[str] | None = None) -> Any:
     except LamstoreError as error:
         show_error(error)
         sys.exit(2)
+    except OSError as error:
+        # What the system refuses is no bug of the program; any other OSError may be one.
+        if not (means_no_space(error) or error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)):
+            raise
+        show_error(_refused(error))
+        sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("\ninterrupted; finished units are kept, run the same command again", err=True)
         sys.exit(130)
+
+
+def _refused(error: OSError) -> LamstoreError:
+    if means_no_space(error):
+        return disk_full("go on", error)
+    return LamstoreError(f"not permitted: {error}", remedy="check who may write there")
 
 
 def show_error(error: LamstoreError) -> None:

@@ -11,7 +11,7 @@ import traceback
 
 from hpc.registry import JOBS
 from jobs.workbench import Workbench
-from lamstore.errors import DiskFullError, LamstoreError
+from lamstore.errors import DiskFullError, LamstoreError, disk_full, means_no_space
 from lamstore.ledger import LedgerFile, Record, done, failed, started
 from lamstore.units import Unit
 
@@ -44,7 +44,9 @@ def attempt(bench: Workbench, unit: Unit) -> Record:
         outcome = JOBS[unit.job].run(bench, unit)
     except DiskFullError:
         raise
-    except Exception as error:  # noqa: BLE001  whatever a plug-in raises is this unit's failure
+    except Exception as error:  # whatever a plug-in raises is this unit's failure
+        if means_no_space(error):
+            raise disk_full(f"do {unit}", error) from error
         return failed(unit, describe(error), time.perf_counter() - begun)
     return done(unit, outcome.result, outcome.arrays, time.perf_counter() - begun)
 

@@ -43,7 +43,9 @@ def export_nifti_with_progress(
         if record.arrays and (not subjects or record.unit.subject in subjects)
     ]
     if not records:
-        raise MissingArrayError(f"{study.path} has nothing to export", remedy=f"lam run {study.path}")
+        raise MissingArrayError(
+            f"{study.path} has nothing to export", remedy=f"lam run {study.path}"
+        )
     with Progress(console=console, transient=True) as progress:
         for record in progress.track(records, description="exporting"):
             for path, image in nifti_images(store, record):
@@ -68,8 +70,10 @@ def nifti_images(store: Store, record: Record) -> Iterator[tuple[Path, nib.Nifti
             if name == "volume" and (timepoint, label) not in has:
                 continue
             values = volume.astype(np.float32) if volume.dtype == np.float16 else volume
-            image = nib.Nifti1Image(np.ascontiguousarray(values), grid.matrix)
-            image.header.set_xyzt_units("mm")
+            image = nib.Nifti1Image(  # type: ignore[no-untyped-call]
+                np.ascontiguousarray(values), grid.matrix
+            )
+            image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
             shift = unit.shift if unit.shift not in ("", "none") else ""
             leaf = name.rpartition("/")[2]
             parts = [part for part in (timepoint, shift, leaf, label) if part]

@@ -12,6 +12,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,8 @@ from typing import IO, Any
 import orjson
 
 from hpc.worker import request
-from lamstore.errors import DiskFullError, ExecutorError
+from lamstore import errors
+from lamstore.errors import ExecutorError
 from lamstore.ledger import Entry, LedgerFile, failed
 from lamstore.study import Study
 from lamstore.units import Unit
@@ -68,9 +70,13 @@ class LocalExecutor:
         Id of the run; names ledger files and logs.
     workers : int
     command : sequence of str, optional
-        In front of ``python -P -m hpc.worker``: how to enter a container.
+        How to enter a container, and the interpreter there; this process's own when empty.
     lock : int, optional
         Descriptor of the study's lock, inherited so that it holds as long as any worker lives.
+    task : str, optional
+        Stem of the workers' names, where several executors serve one run.
+    logs : Path, optional
+        Where workers' logs go; ``runs/<run>`` when absent.
     """
 
     def __init__(
@@ -81,15 +87,19 @@ class LocalExecutor:
         *,
         command: Sequence[str] = (),
         lock: int | None = None,
+        task: str | None = None,
+        logs: Path | None = None,
     ) -> None:
-        self._study, self._run, self._size = study, run, workers
+        self._study, self._task, self._size = study, task or run, workers
         self._command, self._lock = tuple(command), lock
+        self._logs = logs or study.runs / run
+        self._deadline: float | None = None
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, _Worker] = {}
         self._started = 0
 
     def run(self, units: Iterable[Unit], words: Mapping[str, Entry], listener: Listener) -> None:
-        """Do all units, in any order; returns when each is done or failed.
+        """Do all units, in any order; returns when each is done or failed, or after `stop`.
 
         Raises
         ------
@@ -99,11 +109,27 @@ class LocalExecutor:
             When workers cannot start.
         """
         groups = deque(_by_subject(units, self._size))
-        again = frozenset(words)
-        while groups or any(worker.pending for worker in self._workers.values()):
-            self._feed(groups, again)
+        again = frozenset(key for key, word in words.items() if word.state == "done")
+        while self._at_work() if self._deadline else groups or self._at_work():
+            if self._deadline is None:
+                self._feed(groups, again)
+            elif time.monotonic() > self._deadline:
+                return
             for key, _ in self._selector.select(timeout=1.0):
                 self._hear(self._workers[key.fd], groups, again, listener)
+
+    def _at_work(self) -> bool:
+        return any(worker.pending for worker in self._workers.values())
+
+    def stop(self, grace_s: float) -> None:
+        """Let workers finish the unit they are at, for so long, and begin no other.
+
+        May be called from a signal handler. Units that are left get no event.
+        """
+        if self._deadline is None:
+            self._deadline = time.monotonic() + grace_s
+            for worker in list(self._workers.values()):
+                worker.process.send_signal(signal.SIGUSR1)
 
     def close(self) -> None:
         """End the workers: idle ones by closing their input, busy ones by SIGTERM."""
@@ -117,6 +143,7 @@ class LocalExecutor:
                 worker.process.wait(timeout=10)
             except subprocess.TimeoutExpired:
                 worker.process.kill()
+                worker.process.wait()
             self._forget(worker)
 
     def __enter__(self) -> LocalExecutor:
@@ -144,10 +171,9 @@ class LocalExecutor:
 
     def _start(self) -> None:
         self._started += 1
-        task = f"{self._run}-w{self._started:02d}"
-        folder = self._study.runs / self._run
-        folder.mkdir(parents=True, exist_ok=True)
-        log = (folder / f"{task}.log").open("wb")
+        task = f"{self._task}-w{self._started:02d}"
+        self._logs.mkdir(parents=True, exist_ok=True)
+        log = (self._logs / f"{task}.log").open("wb")
         argv = worker_argv(self._study.path, task, self._command)
         process = subprocess.Popen(
             argv,
@@ -181,8 +207,8 @@ class LocalExecutor:
 
     def _answer(self, worker: _Worker, said: dict[str, Any], listener: Listener) -> None:
         if "fatal" in said:
-            kind = DiskFullError if said["type"] == "DiskFullError" else ExecutorError
-            raise kind(said["fatal"].replace("\n  try:", "\n  do:"))
+            kind = getattr(errors, said["type"], ExecutorError)
+            raise kind(said["fatal"], **said["parts"])
         if "ready" in said:
             worker.ready = True
             return
@@ -199,6 +225,9 @@ class LocalExecutor:
                 got=_tail(Path(worker.log.name)),
                 remedy=f"read {worker.log.name}",
             )
+        if self._deadline is not None:  # it was told to end, and so leaves units behind
+            worker.pending.clear()
+            return
         if not worker.pending:
             return
         culprit = worker.pending.popleft()
@@ -221,12 +250,19 @@ class LocalExecutor:
 
 def worker_argv(study: Path, task: str, command: Sequence[str] = ()) -> list[str]:
     """Command line of a worker; ``-P`` keeps the working directory off the import path."""
-    return [*command, sys.executable, "-P", "-m", "hpc.worker", str(study), "--task", task]
+    enter = command or (sys.executable,)
+    return [*enter, "-P", "-m", "hpc.worker", str(study), "--task", task]
+
+
+def cores() -> int:
+    """Processors that this process may use: its share of the node, inside a job."""
+    given = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE")
+    return int(given) if given else len(os.sched_getaffinity(0))
 
 
 def worker_environment(workers: int) -> dict[str, str]:
     """Environment of a worker: its share of the processors, no folder that shadows packages."""
-    share = str(max(1, (os.cpu_count() or 1) // workers))
+    share = str(max(1, cores() // workers))
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
     return {**os.environ, **dict.fromkeys(names, share), "PYTHONSAFEPATH": "1"}
 

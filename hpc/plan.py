@@ -76,9 +76,7 @@ class Wanted:
         return len(self.ingest) + len(self.infer) + len(self.compare)
 
 
-def wanted_units(
-    config: StudyConfig, manifest: Manifest, engines: Sequence[EngineFacts]
-) -> Wanted:
+def wanted_units(config: StudyConfig, manifest: Manifest, engines: Sequence[EngineFacts]) -> Wanted:
     """Enumerate every unit of a study, sorted by subject within each job.
 
     Subjects whose headers have problems get an ingest unit (which records the problems) and
@@ -133,13 +131,14 @@ def needs(unit: Unit, timepoints: tuple[str, ...]) -> Iterator[str]:
             yield Unit("infer", unit.engine, unit.subject, timepoint, shift).key
 
 
-def cohort_unit(engine: EngineFacts, words: Words) -> Unit:
-    """The gathering of one engine; its inputs are whatever is done by now."""
-    inputs = sorted(
-        (key, word.fingerprint)
-        for key, word in words.items()
-        if word.state == "done" and key.split("/", 2)[:2] in (["infer", engine.name], ["compare", engine.name])
-    )
+def cohort_unit(engine: EngineFacts, wanted: Wanted, words: Words) -> Unit:
+    """The gathering of one engine; its inputs are the wanted units that are done by now.
+
+    What an earlier study.yaml asked for, or an earlier file gave, is no part of it.
+    """
+    units = (unit for job in ("infer", "compare") for unit in wanted.of(job))
+    mine = (unit for unit in units if unit.engine == engine.name)
+    inputs = sorted((unit.key, unit.fingerprint) for unit in mine if is_done(unit, words))
     made = digest(["cohort", JOBS["cohort"].version, engine.shifts, inputs])
     return Unit("cohort", engine.name, fingerprint=made)
 
@@ -167,7 +166,9 @@ def left(units: Iterable[Unit], words: Words) -> list[Unit]:
     return [unit for unit in units if not is_done(unit, words)]
 
 
-def ready(units: Iterable[Unit], wanted: Mapping[str, Unit], words: Words, manifest: Manifest) -> list[Unit]:
+def ready(
+    units: Iterable[Unit], wanted: Mapping[str, Unit], words: Words, manifest: Manifest
+) -> list[Unit]:
     """Units all of whose inputs are done; the others wait for a failed input."""
     return [
         unit

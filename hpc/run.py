@@ -35,10 +35,10 @@ from jobs.infer import stored_measures
 from jobs.workbench import configured_engine
 from lamstore.build import ensure
 from lamstore.config import StudyConfig
-from lamstore.ledger import Entry
+from lamstore.ledger import Entry, LedgerFile, started
 from lamstore.schema import EngineLayout, Layout
 from lamstore.study import Study
-from lamstore.units import Unit
+from lamstore.units import Unit, parse_key
 
 
 class Executor(Protocol):
@@ -62,27 +62,32 @@ class Plan:
         return self.study.ledger.latest()
 
 
-def make_plan(study: Study) -> Plan:
+def make_plan(study: Study, *, keep: bool = True) -> Plan:
     """Look at the cohort and the engines; writes nothing but the cohort manifest.
+
+    Parameters
+    ----------
+    keep : bool
+        Whether to write the manifest: only who holds the study's lock may, since workers read it.
 
     Raises
     ------
     ConfigError, EngineError
         When the dataset or an engine cannot be used at all.
     """
-    manifest = look(study)
+    manifest = look(study, keep=keep)
     loaded = {c.name: configured_engine(study, c.name) for c in study.config.engines}
     facts = tuple(engine_facts(study.config, name, engine) for name, engine in loaded.items())
     return Plan(study, manifest, facts, wanted_units(study.config, manifest, facts))
 
 
-def look(study: Study) -> Manifest:
-    """Survey the cohort's headers, only those of changed files, and keep what was found."""
+def look(study: Study, *, keep: bool = True) -> Manifest:
+    """Survey the cohort's headers, only those of changed files, and `keep` what was found."""
     config = study.config.dataset
     path = study.path / "cohort.json"
     known = Manifest.read(path)
     manifest = survey(load_dataset(config.adapter, config.root, config.options), config, known)
-    if manifest != known:
+    if keep and manifest != known:
         manifest.write(path)
     return manifest
 
@@ -95,6 +100,7 @@ def prepare_store(plan: Plan) -> None:
     config = plan.study.config
     engines = {f.name: configured_engine(plan.study, f.name) for f in plan.engines}
     layout = _layout(plan, config, engines)
+    _forget_failures(plan)
     ensure(
         plan.study.store_path,
         layout,
@@ -102,6 +108,21 @@ def prepare_store(plan: Plan) -> None:
         {c.subject: c.available for c in usable},
         {"provenance": provenance(plan.study)},
     )
+
+
+def _forget_failures(plan: Plan) -> None:
+    """Withdraw the failures of units that nobody wants any more, so that no table lists them."""
+    wanted = {unit.key for unit in plan.wanted}
+    stale = [
+        parse_key(key, word.fingerprint)
+        for key, word in plan.words().items()
+        if word.state == "failed" and key not in wanted and key.split("/")[0] in VOXEL_JOBS
+    ]
+    if stale:
+        task = f"{new_run_id()}-plan"
+        with LedgerFile(plan.study.ledger.folder, task, provenance(plan.study)) as ledger:
+            for unit in stale:
+                ledger.append(started(unit))
 
 
 def _layout(plan: Plan, config: StudyConfig, engines: Mapping[str, Engine]) -> Layout:
@@ -153,7 +174,7 @@ def run_plan(
         units = ready(left(plan.wanted.of(job), words), index, words, plan.manifest)
         attempted += _wave(executor, job, units, words, listener, starting)
     words = plan.words()
-    units = left((cohort_unit(engine, words) for engine in plan.engines), words)
+    units = left((cohort_unit(engine, plan.wanted, words) for engine in plan.engines), words)
     if plan.manifest.check.usable:
         attempted += _wave(executor, "cohort", units, words, listener, starting)
     words = plan.words()

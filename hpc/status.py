@@ -75,8 +75,11 @@ def study_status(plan: Plan) -> StudyStatus:
                 failed.add(unit.key)
         counts[unit.job][state] += 1
     jobs = [_status(job, count) for job, count in counts.items()]
-    jobs.append(_single("cohort", [cohort_unit(e, words) for e in plan.engines], words))
-    jobs.append(_single("report", [report_unit(plan.study.config, plan.engines, words)], words))
+    single = {"cohort": [cohort_unit(engine, plan.wanted, words) for engine in plan.engines]}
+    single["report"] = [report_unit(plan.study.config, plan.engines, words)]
+    for job, units in single.items():
+        jobs.append(_single(job, units, words))
+        failed |= {u.key for u in units if u.key in words and words[u.key].state == "failed"}
     records = plan.study.ledger.records(state="failed") if failed else iter(())
     failures = tuple(r for r in records if r.unit.key in failed)
     return StudyStatus(tuple(jobs), failures)
@@ -95,7 +98,5 @@ def _status(job: str, count: Counter[str]) -> JobStatus:
 
 def _single(job: str, units: list[Unit], words: Any) -> JobStatus:
     finished = sum(is_done(unit, words) for unit in units)
-    failed = sum(
-        unit.key in words and words[unit.key].state == "failed" for unit in units
-    )
+    failed = sum(unit.key in words and words[unit.key].state == "failed" for unit in units)
     return JobStatus(job, finished, failed, len(units) - finished - failed, 0)

@@ -11,6 +11,7 @@ import ctypes
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from typing import IO
 
@@ -19,6 +20,9 @@ import orjson
 from hpc.origin import check_origin
 from lamstore.errors import LamstoreError
 from lamstore.units import Unit, parse_key
+
+BEGIN = "begin"
+"""Word before a unit's key in the log: what follows, up to the next, belongs to that unit."""
 
 FULL = 75
 """Exit status when there is no space left (EX_TEMPFAIL): rerun once there is."""
@@ -36,7 +40,8 @@ def main(argv: list[str] | None = None) -> int:
         check_origin()
         _serve(arguments.study, arguments.task, answers)
     except LamstoreError as error:
-        _answer(answers, {"fatal": str(error), "type": type(error).__name__})
+        parts = {"got": error.got, "expected": error.expected, "remedy": error.remedy}
+        _answer(answers, {"fatal": error.what, "type": type(error).__name__, "parts": parts})
         return FULL
     return 0
 
@@ -53,13 +58,23 @@ def _serve(path: str, task: str, answers: IO[bytes]) -> None:
     with LedgerFile(study.ledger.folder, task, provenance(study)) as ledger:
         _answer(answers, {"ready": os.getpid()})
         for unit, again in _requests():
+            _say(f"{BEGIN} {unit.key}")
             record = execute(bench, ledger, unit, again=again)
+            _say(f"{record.state} in {record.seconds:.2f} s")
             said = {"unit": unit.key, "state": record.state, "seconds": record.seconds}
             _answer(answers, said | ({"error": dict(record.error)} if record.error else {}))
 
 
+def _say(text: str) -> None:
+    print(time.strftime("%Y-%m-%d %H:%M:%S"), text, file=sys.stderr, flush=True)
+
+
 def _requests() -> Iterator[tuple[Unit, bool]]:
+    stopping: list[int] = []
+    signal.signal(signal.SIGUSR1, lambda number, _: stopping.append(number))
     for line in sys.stdin.buffer:
+        if stopping:
+            return
         request = orjson.loads(line)
         yield parse_key(request["unit"], request["fingerprint"]), request["again"]
 

@@ -7,12 +7,10 @@ whole, since a shard per scalar would be a file per number.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from jobs.workbench import Outcome, Workbench
@@ -26,16 +24,21 @@ Cells = dict[str, dict[tuple[str, ...], float]]
 """Column to value by (subject, shift) or (subject, timepoint, shift)."""
 
 
-def cohort(bench: Workbench, unit: Unit) -> Outcome:
-    """Gather the scalars of one engine into its metrics group; consolidate the metadata."""
-    ledger = bench.study.ledger
-    inferred = [r for r in ledger.records("infer", "done") if r.unit.engine == unit.engine]
-    compared = [r for r in ledger.records("compare", "done") if r.unit.engine == unit.engine]
+def cohort(bench: Workbench, unit: Unit, wanted: Mapping[str, str]) -> Outcome:
+    """Gather the scalars of one engine into its metrics group.
+
+    Parameters
+    ----------
+    wanted : mapping of unit key to fingerprint
+        Other records are of an earlier study.yaml or of files that have changed since.
+    """
+    inferred, compared = (_records(bench, job, wanted) for job in ("infer", "compare"))
     pairs, scans = pair_columns(compared), scan_columns(inferred, compared)
     subjects = bench.store.labels("subject")
     timepoints = bench.store.labels("timepoint")
     shifts = bench.store.labels(f"engines/{unit.engine}/shift")
     name = f"engines/{unit.engine}/metrics"
+    unconsolidate(bench.study.store_path)
     if name in bench.store.root:
         del bench.store.root[name]
     group = bench.store.root.create_group(name, attributes={"columns": [*pairs, *scans]})
@@ -44,17 +47,15 @@ def cohort(bench: Workbench, unit: Unit) -> Outcome:
     for column, cells in scans.items():
         values = _filled(cells, subjects, timepoints, shifts)
         write_table(group, column, ("subject", "timepoint", "shift"), values)
-    consolidate(bench)
     counts = {"scans": len(inferred), "comparisons": len(compared)}
     return Outcome(result=counts | {"columns": len(pairs) + len(scans)})
 
 
-def consolidate(bench: Workbench) -> None:
-    """Put all metadata of the store into its root, so that opening it reads one file."""
-    with warnings.catch_warnings():
-        # Zarr v3 has no word on consolidated metadata yet; zarr-python reads and writes it.
-        warnings.filterwarnings("ignore", message="Consolidated metadata")
-        zarr.consolidate_metadata(bench.study.store_path)
+def _records(bench: Workbench, job: str, wanted: Mapping[str, str]) -> list[Record]:
+    """Done records of a job in an order that no run's history decides."""
+    done = bench.study.ledger.records(job, "done")
+    current = (r for r in done if wanted.get(r.unit.key) == r.unit.fingerprint)
+    return sorted(current, key=lambda record: record.unit)
 
 
 def pair_columns(compared: Iterable[Record]) -> Cells:
@@ -92,9 +93,7 @@ def _take(cells: Cells, row: Mapping[str, Any], at: tuple[str, ...]) -> None:
         cells.setdefault(column, {})[at] = np.nan if value is None else float(value)
 
 
-def _filled(
-    cells: Mapping[tuple[str, ...], float], *axes: tuple[str, ...]
-) -> NDArray[np.float64]:
+def _filled(cells: Mapping[tuple[str, ...], float], *axes: tuple[str, ...]) -> NDArray[np.float64]:
     positions = [{label: i for i, label in enumerate(axis)} for axis in axes]
     values = np.full(tuple(len(axis) for axis in axes), np.nan)
     for at, value in cells.items():

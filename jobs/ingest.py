@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 
 from jobs.datasets.load import iter_arrays
 from jobs.workbench import Outcome, Workbench
+from lamstore.blocks import flipped
 from lamstore.errors import InputError
 from lamstore.units import Unit
 
 VERSION = "1"
+INPUTS = ("volume", "brainmask", "change_truth", "lesion_truth")
 
 
 def ingest(bench: Workbench, unit: Unit) -> Outcome:
@@ -25,9 +27,11 @@ def ingest(bench: Workbench, unit: Unit) -> Outcome:
     """
     entry = bench.manifest.entry(unit.subject)
     if entry.check.problems:
-        raise InputError(
-            f"{unit.subject} cannot be taken in", got="\n".join(entry.check.problems)
-        )
+        raise InputError(f"{unit.subject} cannot be taken in", got="\n".join(entry.check.problems))
+    for name in INPUTS:
+        if name in bench.store:
+            # A truth or timepoint that the subject once had and has no more must not stay.
+            bench.store.clear(name, subject=unit.subject)
     writer = _Writer(bench, unit.subject)
     dataset = bench.study.config.dataset
     arrays = iter_arrays(
@@ -66,7 +70,8 @@ class _Writer:
         modalities = self._store.labels("modality")
         if self._block is None:
             dtype = self._store.array("volume").dtype
-            self._block = np.zeros((len(modalities), *values.shape), dtype)
+            # Fortran order, as the files and the store have it: nothing is ever transposed.
+            self._block = flipped(np.zeros((len(modalities), *reversed(values.shape)), dtype))
         self._block[modalities.index(modality)] = values
 
     def _flush(self) -> None:

@@ -95,7 +95,14 @@ class Workbench:
         single = len({t for t, _ in self.store.available(subject)}) == 1
         return {
             modality: apply(
-                shift, image, brain, spacing_mm, subject, timepoint, modality, cross_sectional=single
+                shift,
+                image,
+                brain,
+                spacing_mm,
+                subject,
+                timepoint,
+                modality,
+                cross_sectional=single,
             )
             for modality, image in self.images(subject, timepoint).items()
             if modality in modalities

@@ -19,7 +19,13 @@ import orjson
 from numpy.typing import NDArray
 
 from lamstore.blocks import normalised
-from lamstore.errors import MissingArrayError, StoreError, UnreadableInputError
+from lamstore.errors import (
+    MissingArrayError,
+    StoreError,
+    UnreadableInputError,
+    disk_full,
+    means_no_space,
+)
 from lamstore.schema import UNIT_DIMS
 from lamstore.view import Catalogue, Variable, read_catalogue
 
@@ -42,19 +48,31 @@ def export_hdf5(
     ------
     StoreError
         When `target` is there already.
+    DiskFullError
     """
     if target.exists():
         raise StoreError(f"{target} is there already", remedy="choose another --out")
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
-    with h5py.File(part, "w") as file:
-        for group, (variables, attrs) in read_catalogue(source).items():
-            node = file.require_group(f"/{group}")
-            node.attrs["lamstore"] = orjson.dumps(attrs).decode()
-            for name, variable in variables.items():
-                _write(node, name, variable)
-                progress(f"{group}/{name}".lstrip("/"))
-    return part.replace(target)
+    try:
+        with h5py.File(part, "w") as file:
+            _write_all(file, read_catalogue(source), progress)
+        return part.replace(target)
+    except OSError as error:
+        if means_no_space(error):
+            raise disk_full(f"write {target}", error) from error
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write_all(file: h5py.File, catalogue: Catalogue, progress: Callable[[str], None]) -> None:
+    for group, (variables, attrs) in catalogue.items():
+        node = file.require_group(f"/{group}")
+        node.attrs["lamstore"] = orjson.dumps(attrs).decode()
+        for name, variable in variables.items():
+            _write(node, name, variable)
+            progress(f"{group}/{name}".lstrip("/"))
 
 
 def _write(node: h5py.Group, name: str, variable: Variable) -> None:

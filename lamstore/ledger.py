@@ -106,9 +106,9 @@ class LedgerFile:
         self._write(record.to_json())
 
     def _open(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL | os.O_CLOEXEC
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(self.path, flags, 0o644)
         except OSError as error:
             raise _unwritable(self.path, error) from error

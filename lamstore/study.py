@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,9 @@ from pathlib import Path
 from lamstore.config import StudyConfig, read_config
 from lamstore.errors import ConfigError, StudyLockedError
 from lamstore.ledger import Ledger
+
+PATIENCE_S = 2.0
+"""How long to wait for a lock: the workers of a run that was killed take a moment to go."""
 
 
 @dataclass(frozen=True)
@@ -101,16 +105,26 @@ def study_lock(study: Study) -> Iterator[int]:
     path = study.path / ".lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StudyLockedError(
-                f"another run is at work on {study.path}",
-                got=os.pread(descriptor, 200, 0).decode(errors="replace").strip() or None,
-                remedy=f"watch it with `lam status {study.path}`, or wait until it ends",
-            ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"pid {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+        _take(descriptor, study)
+        with suppress(OSError):  # on a full disk the lock holds without a note of who holds it
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"pid {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _take(descriptor: int, study: Study) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise StudyLockedError(
+                    f"another run is at work on {study.path}",
+                    got=os.pread(descriptor, 200, 0).decode(errors="replace").strip() or None,
+                    remedy=f"watch it with `lam status {study.path}`, or wait until it ends",
+                ) from error
+        time.sleep(0.05)

@@ -14,8 +14,8 @@ from lamstore.study import Study, study_lock
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hpc.run import Plan
     from hpc.progress import Watch
+    from hpc.run import Plan
 
 
 def add_to(app: typer.Typer) -> None:
@@ -63,14 +63,12 @@ def _nothing_left(plan: Plan) -> bool:
     from hpc.plan import cohort_unit, is_done, left, report_unit
 
     words = plan.words()
-    units = [*plan.wanted, *(cohort_unit(engine, words) for engine in plan.engines)]
+    units = [*plan.wanted, *(cohort_unit(engine, plan.wanted, words) for engine in plan.engines)]
     units.append(report_unit(plan.study.config, plan.engines, words))
     return not left(units, words) and all(is_done(unit, words) for unit in units)
 
 
-def _conclude(
-    plan: Plan, watcher: Watch, console: Console, attempted: int, begun: float
-) -> int:
+def _conclude(plan: Plan, watcher: Watch, console: Console, attempted: int, begun: float) -> int:
     failures = len(watcher.failures)
     left_out = plan.manifest.left_out
     for label, reason in left_out[:5]:

@@ -42,7 +42,7 @@ def status(
     from hpc.run import make_plan
     from hpc.status import study_status
 
-    found = study_status(make_plan(Study.at(study)))
+    found = study_status(make_plan(Study.at(study), keep=False))
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
     else:
@@ -77,7 +77,8 @@ def _show_status(found: StudyStatus, study: Path, console: object) -> None:
 def verify(
     study: StudyPath,
     redo: Annotated[
-        bool, typer.Option("--redo", help="Withdraw what is torn or missing; the next run redoes it.")
+        bool,
+        typer.Option("--redo", help="Withdraw what is torn or missing; the next run redoes it."),
     ] = False,
 ) -> None:
     """Decode the data of every done unit and hold it against its recorded checksum."""

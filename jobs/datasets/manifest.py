@@ -67,8 +67,11 @@ class Manifest:
         """Replace the file in one step."""
         body = {"left_out": self.left_out, "entries": [_pack(e) for e in self.entries.values()]}
         part = path.with_name(f".{path.name}.{os.getpid()}")
-        part.write_bytes(orjson.dumps(body))
-        part.replace(path)
+        try:
+            part.write_bytes(orjson.dumps(body))
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
