@@ -40,15 +40,21 @@ def aligned_read(array: zarr.Array[Any], window: tuple[slice, ...]) -> NDArray[A
     return values[tuple(inner)]
 
 
+def flipped(values: NDArray[Any]) -> NDArray[Any]:
+    """View with the last three axes reversed: (…, z, y, x) as stored, (…, x, y, z) as handed out."""
+    return values.transpose(*range(values.ndim - 3), -1, -2, -3)
+
+
 class BlockReader:
     """Array-like over a sharded array for dask: indexing gives a `Block`, which reads nothing yet.
 
-    Holds the path, not the array, so that it is cheap to ship to a worker.
+    Dims are handed out as …, x, y, z. Holds the path, not the array, so that it is cheap to ship
+    to a worker.
     """
 
     def __init__(self, store: str, name: str, array: zarr.Array[Any]) -> None:
-        self.store, self.name, self.chunks = store, name, array.chunks
-        self.shape, self.dtype, self.ndim = array.shape, np.dtype(array.dtype), array.ndim
+        self.store, self.name, self.dtype, self.ndim = store, name, array.dtype, array.ndim
+        self.shape, self.chunks = _outward(array.shape), _outward(array.chunks)
         self._array: zarr.Array[Any] | None = None
 
     def __getitem__(self, index: Any) -> Block:
@@ -59,7 +65,7 @@ class BlockReader:
         if self._array is None:
             with fast_codecs():
                 self._array = zarr.open_array(self.store, path=self.name, mode="r")
-        return aligned_read(self._array, window)
+        return flipped(aligned_read(self._array, _outward(window)))
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_array": None}
@@ -129,6 +135,11 @@ class Block:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+
+
+def _outward(stored: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Sizes or slices of …, z, y, x as those of …, x, y, z, and back."""
+    return (*stored[:-3], *reversed(stored[-3:]))
 
 
 def block(reader: BlockReader, index: Any, **_: Any) -> Block:

@@ -16,10 +16,13 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 SPATIAL = ("x", "y", "z")
+STORED_SPATIAL = ("z", "y", "x")
+"""Order of the spatial dims on disk: x runs fastest, as in a NIfTI file, so that ingest copies
+without transposing and an axial slice is one run of memory. `lamstore` hands out x, y, z."""
 UNIT_DIMS = ("subject", "timepoint", "shift")
 """Dims along which a shard has length 1: a unit writes one label of each."""
 
-CHUNK_MM = (48.0, 48.0, 32.0)
+CHUNK_MM = (48.0, 48.0, 24.0)
 """Edge of an inner chunk. Equal in mm, not in voxels: clinical scans have thick slices, and a
 64³ chunk of a 3 mm scan would hold all of z, so that one axial slice cost the whole volume."""
 CHUNK_VOXELS = (16, 96)
@@ -37,6 +40,7 @@ class ArraySpec:
     name : str
         Path in the store, ``volume`` or ``engines/unet/mask``.
     dims : tuple of str
+        As stored: `STORED_SPATIAL` last.
     shape, chunks, shards : tuple of int
         `shards` is the file, `chunks` what is decoded at once inside it.
     dtype : numpy dtype
@@ -165,14 +169,14 @@ def _spec(
 ) -> ArraySpec:
     sizes = layout.sizes() | dict(zip(SPATIAL, padded(layout.extent, chunk), strict=True))
     sizes |= extra or {}
-    dims = (*leading, *SPATIAL)
+    dims = (*leading, *STORED_SPATIAL)
     whole = tuple(1 if dim in UNIT_DIMS else sizes[dim] for dim in dims)
     kind = np.dtype(layout.volume_dtype if dtype is None else dtype)
     return ArraySpec(
         name=name,
         dims=dims,
         shape=tuple(sizes[dim] for dim in dims),
-        chunks=(*(1 for _ in leading), *chunk),
+        chunks=(*(1 for _ in leading), *reversed(chunk)),
         shards=whole,
         dtype=kind,
         shuffle="bitshuffle" if kind == np.uint8 else "shuffle",

@@ -17,7 +17,7 @@ import xxhash
 import zarr
 from numpy.typing import NDArray
 
-from lamstore.blocks import aligned_read
+from lamstore.blocks import aligned_read, flipped
 from lamstore.codec import fast_codecs
 from lamstore.errors import (
     MissingArrayError,
@@ -30,10 +30,18 @@ from lamstore.grid import Grid
 from lamstore.schema import SPATIAL, UNIT_DIMS
 from lamstore.tables import labels
 
+Box = tuple[slice, slice, slice]
+"""Voxels x, y, z of a subject's own grid, start and stop given."""
+
 
 def checksum(values: NDArray[Any]) -> str:
-    """Digest of an array's values in C order, as the ledger records it; compression is no part."""
-    return f"xxh3:{xxhash.xxh3_128(np.ascontiguousarray(values).data).hexdigest()}"
+    """Digest of a block's values, x fastest, as the ledger records it; compression is no part.
+
+    Parameters
+    ----------
+    values : (…, x, y, z) ndarray
+    """
+    return f"xxh3:{xxhash.xxh3_128(np.ascontiguousarray(flipped(values))).hexdigest()}"
 
 
 class Store:
@@ -92,13 +100,16 @@ class Store:
         cells = product(self.labels("timepoint"), self.labels("modality"))
         return frozenset(cell for cell, flag in zip(cells, flags.ravel(), strict=True) if flag)
 
-    def read(self, name: str, **at: str) -> NDArray[Any]:
-        """One unit's block, cropped to the subject's extent.
+    def read(self, name: str, box: Box | None = None, **at: str) -> NDArray[Any]:
+        """One unit's block, cropped to the subject's extent, or a box of it.
 
         Parameters
         ----------
         name : str
             Path of the array.
+        box : (3,) tuple of slice, optional
+            Voxels of the subject's own grid, start and stop given; only the inner chunks that it
+            touches are read.
         **at : str
             Labels: subject, and timepoint, shift, modality, member, measure as wanted; dims that
             are not named come back whole.
@@ -106,6 +117,7 @@ class Store:
         Returns
         -------
         (…, x, y, z) ndarray
+            In Fortran order, as the store and NIfTI files have it.
 
         Raises
         ------
@@ -114,8 +126,13 @@ class Store:
         """
         array = self.array(name)
         window = self._window(name, array, at)
+        if box is not None:
+            window = window[:-3] + tuple(
+                slice(part.start, min(part.stop, whole.stop))
+                for part, whole in zip(reversed(box), window[-3:], strict=True)
+            )
         try:
-            return aligned_read(array, window)
+            return flipped(aligned_read(array, window))
         except (OSError, RuntimeError, ValueError) as error:
             raise TornDataError(
                 f"{name} of {_spoken(at)} cannot be decoded",
@@ -142,7 +159,7 @@ class Store:
         """
         array = self.array(name)
         window = self._window(name, array, at)
-        stored = np.ascontiguousarray(values, dtype=array.dtype)
+        stored = np.ascontiguousarray(flipped(values), dtype=array.dtype)
         block, target = _padded_block(array, window, stored)
         try:
             self._clear(array, window)
@@ -150,7 +167,7 @@ class Store:
         except Exception as error:
             self._clear(array, window)  # half a shard helps nobody and takes space
             raise _write_error(name, at, error) from error
-        return checksum(stored)
+        return checksum(flipped(stored))
 
     def clear(self, name: str, **at: str) -> None:
         """Delete the shards of one unit."""

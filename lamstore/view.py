@@ -22,7 +22,7 @@ from lamstore.blocks import BlockReader, block
 from lamstore.codec import fast_codecs
 from lamstore.errors import MissingArrayError
 from lamstore.grid import Grid
-from lamstore.schema import SPATIAL, UNIT_DIMS
+from lamstore.schema import SPATIAL, STORED_SPATIAL, UNIT_DIMS
 from lamstore.tables import committed
 from lamstore.units import parse_shift_label
 
@@ -142,7 +142,8 @@ def _zarr_catalogue(store: Path) -> Catalogue:
         group, _, leaf = name.rpartition("/")
         dims = tuple(str(dim) for dim in member.metadata.dimension_names or ())  # type: ignore[union-attr]
         source: Any = member
-        if dims[-3:] == SPATIAL:
+        if dims[-3:] == STORED_SPATIAL:
+            dims = (*dims[:-3], *SPATIAL)
             source = BlockReader(str(store), name, member)
         elif dims == (leaf,):
             source = np.array(committed(member), dtype=np.str_)
