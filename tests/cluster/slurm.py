@@ -24,42 +24,28 @@ import argparse
 import contextlib
 import json
 import os
-import random
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from pathlib import Path
-from string import Template
 from types import TracebackType
 
-HERE = Path(__file__).resolve().parent
+if not __package__:  # run as a script, with -P: its own folder is not searched for modules
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.cluster import cgroups, layout
+from tests.cluster.layout import Settings
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "unshare")
 ACCOUNTING_PROGRAMS = ("slurmdbd", "mariadbd", "mariadb-install-db")
-CONTROLLERS = tuple(Path("/sys/fs/cgroup") / name for name in ("memory", "freezer", "cpuset"))
 
 
 class ClusterError(RuntimeError):
     """The cluster could not be started, or a command on it failed."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What decides how a cluster behaves; kept in `cluster.json` for other processes."""
-
-    nodes: tuple[str, ...]
-    accounting: bool
-    cgroups: bool
-    cpus: int
-    memory_mb: int
-    gpus: int
-    max_array_size: int
-    def_mem_per_cpu_mb: int
 
 
 def why_not(*, accounting: bool = False) -> str | None:
@@ -71,19 +57,6 @@ def why_not(*, accounting: bool = False) -> str | None:
     if missing:
         return f"not installed: {', '.join(missing)}; run tests/cluster/install.sh as root"
     return None
-
-
-def cgroups_usable() -> bool:
-    """Can slurmd make version 1 cgroups here? Without them no job ever ends OUT_OF_MEMORY."""
-    for controller in CONTROLLERS:
-        probe = controller / f"lamstore-probe-{os.getpid()}"
-        try:
-            probe.mkdir()
-            (probe / "cgroup.procs").read_text()
-            probe.rmdir()
-        except OSError:
-            return False
-    return True
 
 
 class Cluster:
@@ -131,7 +104,7 @@ class Cluster:
         self.settings = Settings(
             nodes=tuple(f"{prefix}{i + 1}" for i in range(nodes)),
             accounting=accounting,
-            cgroups=cgroups_usable(),
+            cgroups=cgroups.usable(),
             cpus=cpus,
             memory_mb=memory_mb,
             gpus=gpus,
@@ -245,7 +218,9 @@ class Cluster:
         if reason is not None:
             raise ClusterError(reason)
         self.stop()
-        self._write_files()
+        if len(str(self.root / "munge.sock")) > 107:
+            raise ClusterError(f"path too long for a socket: {self.root}")
+        layout.write_files(self.root, self.settings)
         if not outlive:
             self._watch()
         try:
@@ -261,7 +236,7 @@ class Cluster:
         for name in sorted(names, key=lambda n: (n not in self.nodes, n != "slurmctld", n)):
             self._kill(name)
         shutil.rmtree(self.root / "db", ignore_errors=True)
-        _remove_cgroups(self.nodes)
+        cgroups.remove(self.nodes)
         if self._watchdog is not None and self._watchdog.stdin is not None:
             self._watchdog.stdin.close()
             self._watchdog.wait()
@@ -311,72 +286,6 @@ class Cluster:
         except ClusterError:
             return False
         return True
-
-    # ---- files
-
-    def _write_files(self) -> None:
-        if len(str(self.root / "munge.sock")) > 107:
-            raise ClusterError(f"path too long for a socket: {self.root}")
-        for name in ("run", "log", "state", "spool"):
-            shutil.rmtree(self.root / name, ignore_errors=True)
-            (self.root / name).mkdir(parents=True)
-        for left in ("munge.key", "munge.sock", "db.sock"):
-            (self.root / left).unlink(missing_ok=True)
-        key = self.root / "munge.key"
-        key.touch(mode=0o600)
-        key.write_bytes(secrets.token_bytes(128))
-        values = self._values()
-        for source in sorted((HERE / "conf").iterdir()):
-            target = self.root / source.name
-            target.write_text(Template(source.read_text()).substitute(values))
-            target.chmod(0o600)  # slurmdbd refuses a configuration that others can read
-        (self.root / "slurm.conf").chmod(0o644)
-        hosts = "".join(f"127.0.0.1 {name}\n" for name in ("localhost", *self.nodes))
-        (self.root / "hosts").write_text(hosts + Path("/etc/hosts").read_text())
-        (self.root / "cluster.json").write_text(json.dumps(asdict(self.settings)))
-
-    def _values(self) -> dict[str, object]:
-        s = self.settings
-        controller_port, accounting_port, *node_ports = _free_ports(2 + len(s.nodes))
-        gres = f" Gres=gpu:{s.gpus}" if s.gpus else ""
-        self._write_gpus()
-        return {
-            **asdict(s),
-            "root": self.root,
-            "hostname": socket.gethostname().split(".")[0],
-            "cluster": s.nodes[0].removesuffix("1"),
-            "controller_port": controller_port,
-            "accounting_port": accounting_port,
-            "proctrack": "proctrack/cgroup" if s.cgroups else "proctrack/linuxproc",
-            "task_plugin": "task/cgroup" if s.cgroups else "task/none",
-            "accounting": self._accounting_lines(accounting_port) if s.accounting else "",
-            "gres": "GresTypes=gpu" if s.gpus else "",
-            "nodes": "\n".join(
-                f"NodeName={name} NodeHostname={name} NodeAddr=127.0.0.1 Port={port} "
-                f"CPUs={s.cpus} RealMemory={s.memory_mb}{gres}"
-                for name, port in zip(s.nodes, node_ports, strict=True)
-            ),
-        }
-
-    def _write_gpus(self) -> None:
-        # slurmd counts only GPUs that have a file; an empty one per GPU stands for the device.
-        files = [self.root / f"gpu{i}" for i in range(self.settings.gpus)]
-        for file in files:
-            file.touch()
-        lines = "".join(f"Name=gpu File={file}\n" for file in files)
-        (self.root / "gres.conf").write_text(lines)
-
-    def _accounting_lines(self, port: int) -> str:
-        lines = [
-            "AccountingStorageType=accounting_storage/slurmdbd",
-            "AccountingStorageHost=127.0.0.1",
-            f"AccountingStoragePort={port}",
-            # AuthInfo does not reach the connection to slurmdbd: its munge socket is named here.
-            f"AccountingStoragePass={self.root}/munge.sock",
-            "JobAcctGatherType=jobacct_gather/linux",
-            "JobAcctGatherFrequency=task=2",
-        ]
-        return "\n".join(lines)
 
     # ---- processes
 
@@ -434,19 +343,6 @@ def _as_machine(name: str, hosts: Path) -> list[str]:
     return [*unshare, "bash", "-c", boot, "node", name, str(hosts)]
 
 
-def _free_ports(count: int) -> list[int]:
-    """Ports nobody listens on, below the range from which outgoing connections are given theirs."""
-    with contextlib.ExitStack() as held:
-        ports: list[int] = []
-        while len(ports) < count:
-            port = random.randrange(12000, 32000)
-            probe = held.enter_context(socket.socket())
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                ports.append(port)
-        return ports
-
-
 def _wait_gone(pid: int, timeout_s: float = 10) -> None:
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
@@ -454,23 +350,6 @@ def _wait_gone(pid: int, timeout_s: float = 10) -> None:
             return
         time.sleep(0.02)
     raise ClusterError(f"process {pid} does not die")
-
-
-def _remove_cgroups(nodes: tuple[str, ...]) -> None:
-    """Remove what killed nodes left: slurmd cleans its cgroups only when it ends in peace."""
-    for controller in Path("/sys/fs/cgroup").iterdir():
-        for node in nodes:
-            for folder in _deepest_first(controller / f"slurm_{node}"):
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
-
-
-def _deepest_first(folder: Path) -> Iterator[Path]:
-    if folder.is_dir():
-        for child in folder.iterdir():
-            if child.is_dir():
-                yield from _deepest_first(child)
-        yield folder
 
 
 def main() -> None:
