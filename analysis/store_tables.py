@@ -13,12 +13,21 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
+from analysis.qc import PRIMARY, cohort_thresholds, joined, qc_flags
+from lamstore.config import QcConfig
 from lamstore.errors import MissingArrayError
 from lamstore.ledger import Record
 from lamstore.study import Study
 from lamstore.units import NO_SHIFT
 
 PARTS = ("shift_name", "shift_level", "shift_mode")
+QC = ("qc_needs_review", "qc_change_not_confident")
+CONTEXT = (
+    "phase2_delta_lesion_vol_mm3",
+    "phase2_dice_chg_sym_cons",
+    "phase2_chg_sym_cons_abs_vol_err_mm3",
+)
+"""Longitudinal columns that the published uncertainty table repeats, under its names for them."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,7 @@ def study_tables(study: Study) -> StudyTables:
         if path in tree.groups:
             metrics = tree[path].to_dataset()
             metrics = metrics.assign_coords(shift=tree[f"/engines/{config.name}"].coords["shift"])
-            parts.append(_engine_tables(config.name, metrics, failures))
+            parts.append(_engine_tables(config.name, metrics, failures, study.config.qc))
     if not parts:
         raise MissingArrayError(f"{study.path} has no metrics yet", remedy=f"lam run {study.path}")
     return StudyTables(
@@ -76,7 +85,7 @@ def study_tables(study: Study) -> StudyTables:
 
 
 def _engine_tables(
-    engine: str, metrics: xr.Dataset, failures: Iterable[Record]
+    engine: str, metrics: xr.Dataset, failures: Iterable[Record], qc: QcConfig
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     columns = [str(name) for name in metrics.attrs["columns"]]
     pairs = [n for n in columns if "timepoint" not in metrics[n].dims]
@@ -86,7 +95,53 @@ def _engine_tables(
     unsure = [n for n in scans if n.startswith("unc_") or n.endswith("_voxels")]
     failed = {(r.unit.subject, r.unit.shift): r for r in failures if r.unit.engine == engine}
     longitudinal = _with_failures(_rows(metrics, pairs, engine), failed, engine)
-    return longitudinal, _rows(metrics, truth, engine), _wide(metrics, unsure, engine)
+    uncertainty = _judged(_wide(metrics, unsure, engine), longitudinal, qc)
+    return longitudinal, _rows(metrics, truth, engine), uncertainty
+
+
+def _judged(uncertainty: pd.DataFrame, longitudinal: pd.DataFrame, qc: QcConfig) -> pd.DataFrame:
+    """The published table's context: QC flags of the unshifted rows, and what they are held to.
+
+    A flag is empty under a shift and where a subject has no pair of timepoints.
+    """
+    if uncertainty.empty:
+        return uncertainty
+    context = pd.DataFrame({"engine": [], "subject": [], "shift": []}, dtype=object)
+    if len(longitudinal) and longitudinal["ok"].any():
+        context = _context(longitudinal[longitudinal["ok"].astype(bool)])
+    frame = uncertainty.merge(context, on=["engine", "subject", "shift"], how="left")
+    flags = _flags(uncertainty, longitudinal, qc)
+    frame = frame.merge(flags, on=["subject", "shift"], how="left")
+    frame.insert(3, "ok", True)
+    frame.insert(4, "warnings", "")
+    first = ["engine", "subject", "shift", "ok", "warnings", *QC, *CONTEXT]
+    return frame.reindex(columns=[*first, *(c for c in frame if c not in first)])
+
+
+def _context(longitudinal: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            **{name: longitudinal[name] for name in ("engine", "subject", "shift")},
+            CONTEXT[0]: longitudinal["delta_lesion_vol_mm3"],
+            CONTEXT[1]: longitudinal["dice_chg_sym_cons"],
+            CONTEXT[2]: longitudinal["chg_sym_cons_vol_err_mm3"].abs(),
+        }
+    )
+
+
+def _flags(uncertainty: pd.DataFrame, longitudinal: pd.DataFrame, qc: QcConfig) -> pd.DataFrame:
+    nothing = pd.DataFrame({"subject": [], "shift": []}, dtype=object)
+    if longitudinal.empty or not any(c.startswith(f"unc_{PRIMARY}_") for c in uncertainty):
+        return nothing
+    base = longitudinal[(longitudinal["shift"] == NO_SHIFT) & longitudinal["ok"].astype(bool)]
+    plain = uncertainty[uncertainty["shift"] == NO_SHIFT]
+    if base.empty or not set(base["subject"]) & set(plain["subject"]):
+        return nothing
+    table = joined(base.drop(columns=["engine", "shift"]), plain.drop(columns=["engine", "shift"]))
+    thresholds = cohort_thresholds(
+        table, qc_quantile=qc.uncertainty_quantile, change_quantile=qc.change_quantile
+    )
+    return qc_flags(table, thresholds)[["subject", *QC]].assign(shift=NO_SHIFT)
 
 
 def _rows(metrics: xr.Dataset, columns: list[str], engine: str) -> pd.DataFrame:

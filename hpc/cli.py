@@ -33,9 +33,6 @@ every voxel, [cyan]ledger/[/cyan] what is done, [cyan]report.html[/cyan] what it
 Exit status: 0 all well, 1 some subjects failed (the rest is done), 2 nothing could be done.""",
 )
 
-StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="The study directory.")]
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"lamstore {__version__}")
@@ -53,9 +50,9 @@ def _main(
 
 def register() -> None:
     """Attach every command; their own imports happen when they run."""
-    from hpc.commands import auditing, looking, making
+    from hpc.commands import analysing, auditing, looking, making
 
-    for module in (making, auditing, looking):
+    for module in (making, auditing, looking, analysing):
         module.add_to(app)
 
 

@@ -23,6 +23,9 @@ from lamstore.units import NO_SHIFT, Unit
 
 Words = Mapping[str, Word]
 
+INGEST_OPTIONS = {"modalities", "optional_modalities", "resample", "interpolation"}
+"""What of the dataset section decides the stored voxels, beside the files."""
+
 
 @dataclass(frozen=True)
 class EngineFacts:
@@ -85,7 +88,7 @@ def wanted_units(config: StudyConfig, manifest: Manifest, engines: Sequence[Engi
     wanted = Wanted([], [], [])
     shifts = {shift.label: digest(shift.record()) for shift in suite(config)}
     asked = {
-        "ingest": [config.dataset.modalities, config.dataset.optional_modalities],
+        "ingest": config.dataset.model_dump(mode="json", include=INGEST_OPTIONS),
         "infer": config.uncertainty,
         "compare": config.metrics,
     }

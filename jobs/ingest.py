@@ -40,6 +40,7 @@ def ingest(bench: Workbench, unit: Unit) -> Outcome:
         timepoints=bench.store.labels("timepoint"),
         modalities=bench.store.labels("modality"),
         resample=dataset.resample,
+        interpolation=dataset.interpolation,
     )
     for name, timepoint, modality, values in arrays:
         writer.take(name, timepoint, modality, values)

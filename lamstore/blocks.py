@@ -41,7 +41,7 @@ def aligned_read(array: zarr.Array[Any], window: tuple[slice, ...]) -> NDArray[A
 
 
 def flipped(values: NDArray[Any]) -> NDArray[Any]:
-    """View with the last three axes reversed: (…, z, y, x) as stored, (…, x, y, z) as handed out."""
+    """View with the last three axes reversed: z, y, x as stored, x, y, z as handed out."""
     return values.transpose(*range(values.ndim - 3), -1, -2, -3)
 
 

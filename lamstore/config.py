@@ -29,6 +29,8 @@ class DatasetConfig(_Section):
     """Taken in where a subject has them."""
     resample: bool = False
     """Bring files that lie on another grid onto the subject's, instead of refusing them."""
+    interpolation: Literal["linear", "bspline"] = "bspline"
+    """How images are resampled. Linear blurs, and two scans differently: that looks like change."""
     subjects: tuple[str, ...] | None = None
     """Only these (all when absent)."""
 

@@ -13,13 +13,17 @@ from lamstore.errors import ConfigError
 def add_to(app: typer.Typer) -> None:
     """Register the commands of this module."""
     app.command("new", rich_help_panel="Begin")(new)
+    app.command("check", rich_help_panel="Begin")(check)
     app.command("demo", rich_help_panel="Begin")(demo)
 
 
 def new(
     study: Annotated[Path, typer.Argument(metavar="STUDY", help="Directory to make.")],
     dataset: Annotated[
-        str, typer.Option(help="Layout of the cohort: open-ms, open-ms-raw, open-ms-mni, bids, nifti-table.")
+        str,
+        typer.Option(
+            help="Layout of the cohort: open-ms, open-ms-raw, open-ms-mni, bids, nifti-table."
+        ),
     ],
     root: Annotated[Path, typer.Option(help="Where the cohort lies (for nifti-table: the CSV).")],
     engine: Annotated[
@@ -50,7 +54,9 @@ def new(
             resample=resample,
             modalities=tuple(modality or ("flair",)),
         ),
-        engines=tuple(EngineConfig(engine=name, label=None) for name in engine or ("flair-zscore",)),
+        engines=tuple(
+            EngineConfig(engine=name, label=None) for name in engine or ("flair-zscore",)
+        ),
     )
     _refuse_unknown(config)
     made = create_study(study, render_config(config))
@@ -67,6 +73,27 @@ def new(
         f" (what decides the result is in {made.path / 'study.yaml'})",
         highlight=False,
     )
+
+
+def check(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="The study directory.")],
+) -> None:
+    """What the headers of the cohort say: who can be taken in, and what is wrong elsewhere."""
+    from rich.console import Console
+
+    from hpc.commands.tables import cohort_table
+    from hpc.run import look
+    from lamstore.study import Study
+
+    found, console = look(Study.at(study)).check, Console()
+    console.print(cohort_table(found))
+    for subject in found.subjects:
+        for problem in subject.problems:
+            console.print(f"[red]✗[/red] {subject.subject}", highlight=False)
+            console.print(f"    {problem}".replace("\n", "\n    "), highlight=False, markup=False)
+    for label, reason in found.left_out:
+        console.print(f"[dim]left out {label}: {reason}[/dim]", highlight=False)
+    raise typer.Exit(0 if found.ok else 1)
 
 
 def _refuse_unknown(config: object) -> None:
