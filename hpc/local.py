@@ -131,6 +131,10 @@ class LocalExecutor:
             for worker in list(self._workers.values()):
                 worker.process.send_signal(signal.SIGUSR1)
 
+    def at_hand(self) -> list[Unit]:
+        """Units that workers are at now."""
+        return [worker.pending[0] for worker in self._workers.values() if worker.pending]
+
     def close(self) -> None:
         """End the workers: idle ones by closing their input, busy ones by SIGTERM."""
         for worker in list(self._workers.values()):
@@ -219,15 +223,14 @@ class LocalExecutor:
     def _bury(self, worker: _Worker, groups: deque[list[Unit]], listener: Listener) -> None:
         code = worker.process.wait()
         self._forget(worker)
+        if self._deadline is not None:  # it was told to end, and so may leave units behind
+            return
         if not worker.ready:
             raise ExecutorError(
                 "a worker process could not start",
                 got=_tail(Path(worker.log.name)),
                 remedy=f"read {worker.log.name}",
             )
-        if self._deadline is not None:  # it was told to end, and so leaves units behind
-            worker.pending.clear()
-            return
         if not worker.pending:
             return
         culprit = worker.pending.popleft()
@@ -257,7 +260,11 @@ def worker_argv(study: Path, task: str, command: Sequence[str] = ()) -> list[str
 def cores() -> int:
     """Processors that this process may use: its share of the node, inside a job."""
     given = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE")
-    return int(given) if given else len(os.sched_getaffinity(0))
+    if given:
+        return int(given)
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def worker_environment(workers: int) -> dict[str, str]:

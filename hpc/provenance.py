@@ -27,11 +27,16 @@ def versions() -> dict[str, str]:
     return found
 
 
+def study_digest(study: Study) -> str:
+    """Digest of everything in study.yaml that decides a result."""
+    return digest(study.config.model_dump(mode="json", exclude={"cluster"}))
+
+
 def provenance(study: Study) -> dict[str, Any]:
     """JSON-like record of this process: versions, study digest, command, host, container."""
     header: dict[str, Any] = {
         "versions": versions(),
-        "study_digest": digest(study.config.model_dump(mode="json", exclude={"cluster"})),
+        "study_digest": study_digest(study),
         "command": sys.argv,
         "host": socket.gethostname(),
         "pid": os.getpid(),

@@ -75,7 +75,15 @@ def make_plan(study: Study, *, keep: bool = True) -> Plan:
     ConfigError, EngineError
         When the dataset or an engine cannot be used at all.
     """
-    manifest = look(study, keep=keep)
+    return _plan_of(study, look(study, keep=keep))
+
+
+def kept_plan(study: Study) -> Plan:
+    """The plan for the cohort as a planner left it, without a look at any of its files."""
+    return _plan_of(study, Manifest.read(study.path / "cohort.json"))
+
+
+def _plan_of(study: Study, manifest: Manifest) -> Plan:
     loaded = {c.name: configured_engine(study, c.name) for c in study.config.engines}
     facts = tuple(engine_facts(study.config, name, engine) for name, engine in loaded.items())
     return Plan(study, manifest, facts, wanted_units(study.config, manifest, facts))
@@ -173,7 +181,17 @@ def run_plan(
         words = plan.words()
         units = ready(left(plan.wanted.of(job), words), index, words, plan.manifest)
         attempted += _wave(executor, job, units, words, listener, starting)
-    words = plan.words()
+    return attempted + close_plan(plan, executor, listener, starting)
+
+
+def close_plan(
+    plan: Plan,
+    executor: Executor,
+    listener: Listener,
+    starting: Callable[[str, int], None],
+) -> int:
+    """Gather the cohort and write the report, from whatever is done by now."""
+    words, attempted = plan.words(), 0
     units = left((cohort_unit(engine, plan.wanted, words) for engine in plan.engines), words)
     if plan.manifest.check.usable:
         attempted += _wave(executor, "cohort", units, words, listener, starting)
