@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
 from lamstore.codec import fast_codecs
@@ -74,7 +75,7 @@ class BlockReader:
         return ("lamstore.BlockReader", self.store, self.name, self.shape, str(self.dtype))
 
 
-class Block:
+class Block(NDArrayOperatorsMixin):
     """A part of an array that is read when its values are asked for, and not before.
 
     dask cuts a slice out of a whole chunk that it has loaded. With this as the chunk, the slices
@@ -95,7 +96,8 @@ class Block:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the values, without reading them."""
-        sizes = (part.stop - part.start for part in self._window)
+        spans = (range(part.start, part.stop) for part in self._window)
+        sizes = (len(span[step]) for span, step in zip(spans, self._steps, strict=True))
         return tuple(size for axis, size in enumerate(sizes) if axis not in self._squeezed)
 
     @property
@@ -122,6 +124,11 @@ class Block:
             values = self._reader.read(self._window)[self._steps]
             self._values = values.squeeze(axis=self._squeezed) if self._squeezed else values
         return self._values if dtype is None else self._values.astype(dtype, copy=bool(copy))
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        # Operators too (the mixin): dask hands the chunk itself to `ds.volume * 2`.
+        values = (np.asarray(one) if isinstance(one, Block) else one for one in inputs)
+        return getattr(ufunc, method)(*values, **options)
 
     def __getattr__(self, name: str) -> Any:
         # Whatever else is asked of an array (astype, sum, …) is asked of the values; not `flags`,

@@ -23,6 +23,7 @@ from lamstore.errors import StoreError
 from lamstore.grid import Grid
 from lamstore.schema import (
     SPATIAL,
+    STORED_SPATIAL,
     ArraySpec,
     EngineLayout,
     Layout,
@@ -110,7 +111,8 @@ def _merged(root: zarr.Group, wanted: Layout) -> Layout:
             remedy="delete the study's store.zarr and ledger and run again:"
             " ingest reads the inputs anew",
         )
-    x, y, z = (max(pair) for pair in zip(wanted.extent, volume.shape[-3:], strict=True))
+    sizes = dict(zip(STORED_SPATIAL, volume.shape[-3:], strict=True))
+    x, y, z = (max(n, sizes[dim]) for dim, n in zip(SPATIAL, wanted.extent, strict=True))
     return Layout(
         subjects=_union(labels(root, "subject"), wanted.subjects),
         timepoints=_union(labels(root, "timepoint"), wanted.timepoints),

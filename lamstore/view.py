@@ -206,7 +206,10 @@ def _values(variable: Variable) -> Any:
     )
     # The reader itself in every task: it is small, and a separate task would serve every chunk.
     getter = block if isinstance(variable.source, BlockReader) else None
-    return da.from_array(variable.source, chunks=chunks, getitem=getter, inline_array=True)
+    meta = np.empty((0,) * len(shape), variable.source.dtype)
+    return da.from_array(  # type: ignore[no-untyped-call]
+        variable.source, chunks=chunks, getitem=getter, inline_array=True, meta=meta
+    )
 
 
 def _engine_dataset(catalogue: Catalogue, engine: str, source: str) -> xr.Dataset:
