@@ -22,11 +22,11 @@ without transposing and an axial slice is one run of memory. `lamstore` hands ou
 UNIT_DIMS = ("subject", "timepoint", "shift")
 """Dims along which a shard has length 1: a unit writes one label of each."""
 
-CHUNK_MM = (48.0, 48.0, 24.0)
+CHUNK_MM = (48.0, 48.0, 18.0)
 """Edge of an inner chunk. Equal in mm, not in voxels: clinical scans have thick slices, and a
 64³ chunk of a 3 mm scan would hold all of z, so that one axial slice cost the whole volume."""
 CHUNK_VOXELS = (16, 96)
-"""Smallest and largest edge of an inner chunk, whatever the spacing (z may go down to 8)."""
+"""Smallest and largest edge of an inner chunk, whatever the spacing (z may go down to 5)."""
 
 Shuffle = Literal["shuffle", "bitshuffle"]
 
@@ -104,7 +104,7 @@ def inner_chunk(
 ) -> tuple[int, int, int]:
     """Edges in voxels of the inner chunks: about `CHUNK_MM`, dividing the extent evenly."""
     low, high = CHUNK_VOXELS
-    floors = (low, low, low // 2)
+    floors = (low, low, low // 3)
     edges = [
         _even(size, min(max(round(mm / step), floor), high))
         for size, mm, step, floor in zip(extent, CHUNK_MM, spacing_mm, floors, strict=True)

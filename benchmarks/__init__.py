@@ -1,0 +1,1 @@
+"""How does lamstore compare with what one would use instead? `make bench`."""
