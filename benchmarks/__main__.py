@@ -37,11 +37,13 @@ def rows(work: Path) -> Iterator[Row]:
 
 def render(found: Iterable[Row]) -> str:
     """The file as text."""
-    table = ["| what | lamstore | instead | it takes | ratio | to reach |", "|---|---|---|---|---|---|"]
-    table += [
-        f"| {r.what} | {r.ours} | {r.peer or '–'} | {r.theirs or '–'} | **{r.ratio or '–'}** | {r.target} |"
-        for r in found
+    table = [
+        "| what | lamstore | instead | it takes | ratio | to reach |",
+        "|---|---|---|---|---|---|",
     ]
+    for row in found:
+        cells = (row.what, row.ours, row.peer, row.theirs, f"**{row.ratio}**" * bool(row.ratio))
+        table.append("| " + " | ".join(cell or "–" for cell in (*cells, row.target)) + " |")
     libraries = ", ".join(f"{name} {number}" for name, number in versions().items())
     machine = f"{os.cpu_count()} cores, {platform.machine()}, load {os.getloadavg()[0]:.1f}"
     when = time.strftime("%Y-%m-%d")
@@ -51,7 +53,9 @@ def render(found: Iterable[Row]) -> str:
 def main() -> int:
     """Measure and write."""
     if not DATA.exists():
-        print(f"there are no images at {DATA}\n  try: LAMSTORE_DATA=DIR make bench", file=sys.stderr)
+        print(
+            f"there are no images at {DATA}\n  try: LAMSTORE_DATA=DIR make bench", file=sys.stderr
+        )
         return 2
     found = []
     with tempfile.TemporaryDirectory(prefix="lamstore-bench-") as work:

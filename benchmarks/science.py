@@ -21,7 +21,9 @@ from lamstore.grid import Grid
 def metrics(data: Path) -> Iterator[Row]:
     """Longitudinal metrics of one real pair with masks as the engine gives them."""
     folder = data / PATIENT
-    flair, t1w = ([_load(folder / f"study{t}_{m}.nii.gz") for t in (1, 2)] for m in ("FLAIR", "T1W"))
+    flair, t1w = (
+        [_load(folder / f"study{t}_{m}.nii.gz") for t in (1, 2)] for m in ("FLAIR", "T1W")
+    )
     brain = _load(folder / "brainmask.nii.gz") > 0
     truth = _load(folder / "gt.nii.gz") > 0
     grid = Grid.of(brain.shape, nib.load(folder / "gt.nii.gz").affine)

@@ -60,4 +60,6 @@ def compared(
 ) -> Row:
     """A row in which ours should be faster."""
     mine, other, ratio = pairs(ours, theirs, rounds)
-    return Row(what, f"{mine * 1e3:.1f} ms", peer, f"{other * 1e3:.1f} ms", f"{ratio:.1f} ×", target)
+    return Row(
+        what, f"{mine * 1e3:.1f} ms", peer, f"{other * 1e3:.1f} ms", f"{ratio:.1f} ×", target
+    )

@@ -159,7 +159,7 @@ def seed(subject: str, shift: Shift, timepoint: str, modality: str) -> int:
     return int.from_bytes(digest[:4], "little")
 
 
-def apply(  # noqa: PLR0917
+def apply(
     shift: Shift,
     image: Image,
     brainmask: NDArray[np.bool_],

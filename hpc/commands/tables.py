@@ -1,4 +1,4 @@
-"""How are tables shown on a terminal?"""
+"""How is a cohort shown on a terminal of 80 columns?"""
 
 from __future__ import annotations
 
@@ -7,19 +7,29 @@ from rich.text import Text
 
 from jobs.datasets.check import CohortCheck
 
-COLUMNS = ("subject", "shape", "spacing_mm", "dtype", "images", "brainmask", "change_truth", "lesion_truth")
 SHOWN = 30
+MASKS = {"brainmask": "brain", "change_truth": "change", "lesion_truth": "lesion"}
 
 
 def cohort_table(check: CohortCheck) -> Table:
-    """What the headers say of each subject; those with problems first, in full."""
-    table = Table(title="Cohort", title_justify="left", header_style="bold", expand=False)
-    for column in (*COLUMNS, "problems"):
-        table.add_column(column.replace("_", " "), overflow="fold")
+    """What the headers say of each subject; those with problems first."""
+    table = Table(header_style="bold", expand=False, pad_edge=False)
+    for column in ("subject", "grid", "images", "masks"):
+        table.add_column(column, overflow="fold")
     rows = sorted(check.table(), key=lambda row: not row["problems"])
     for row in rows[:SHOWN]:
-        problem = Text(row["problems"] or "", style="red")
-        table.add_row(*(row[column] for column in COLUMNS), problem)
+        grid = "\n".join(
+            filter(None, (row["shape"], row["spacing_mm"] and f"{row['spacing_mm']} mm"))
+        )
+        masks = " ".join(short for name, short in MASKS.items() if row[name])
+        table.add_row(_subject(row), grid, row["images"].replace("; ", "\n"), masks)
     if len(rows) > SHOWN:
         table.caption = f"… and {len(rows) - SHOWN} more"
     return table
+
+
+def _subject(row: dict[str, str]) -> Text:
+    label = Text(row["subject"])
+    if row["problems"]:
+        label = Text("✗ ", style="red") + label + Text(f"\n{row['problems']}", style="red")
+    return label

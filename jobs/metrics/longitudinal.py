@@ -119,7 +119,7 @@ def _proxies(
     }
 
 
-def longitudinal_metrics(  # noqa: PLR0917
+def longitudinal_metrics(
     m0: NDArray[np.generic],
     m1: NDArray[np.generic],
     change_truth: NDArray[np.generic] | None,
