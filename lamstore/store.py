@@ -41,7 +41,7 @@ def checksum(values: NDArray[Any]) -> str:
     ----------
     values : (…, x, y, z) ndarray
     """
-    return f"xxh3:{xxhash.xxh3_128(np.ascontiguousarray(flipped(values))).hexdigest()}"
+    return f"xxh3:{xxhash.xxh3_128(np.ascontiguousarray(flipped(values)).data).hexdigest()}"
 
 
 class Store:
@@ -60,7 +60,7 @@ class Store:
     """
 
     def __init__(self, path: Path, *, writable: bool = False) -> None:
-        self.path = path
+        self.path, self._writable = path, writable
         try:
             with fast_codecs():
                 mode: Literal["r", "r+"] = "r+" if writable else "r"
@@ -157,6 +157,7 @@ class Store:
         ------
         DiskFullError
         """
+        self._must_be_writable()
         array = self.array(name)
         window = self._window(name, array, at)
         stored = np.ascontiguousarray(flipped(values), dtype=array.dtype)
@@ -171,6 +172,7 @@ class Store:
 
     def clear(self, name: str, **at: str) -> None:
         """Delete the shards of one unit."""
+        self._must_be_writable()
         array = self.array(name)
         self._clear(array, self._window(name, array, at))
 
@@ -178,6 +180,10 @@ class Store:
         """Files that hold one unit's block (they exist only where there is more than fill)."""
         array = self.array(name)
         return _shard_paths(self.path, array, self._window(name, array, at))
+
+    def _must_be_writable(self) -> None:
+        if not self._writable:  # the codec pipeline writes behind the back of a read-only group
+            raise StoreError(f"{self.path} was opened to be read", remedy="Store(…, writable=True)")
 
     def _clear(self, array: zarr.Array[Any], window: tuple[slice, ...]) -> None:
         for path in _shard_paths(self.path, array, window):

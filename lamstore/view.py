@@ -15,11 +15,14 @@ from typing import Any, overload
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import xarray as xr
 import zarr
 
 from lamstore.blocks import BlockReader, block
 from lamstore.codec import fast_codecs
+from lamstore.config import NO_HARMONIZATION as NONE
+from lamstore.config import variant_name
 from lamstore.errors import MissingArrayError
 from lamstore.grid import Grid
 from lamstore.schema import SPATIAL, STORED_SPATIAL, UNIT_DIMS
@@ -48,6 +51,9 @@ class Variable:
         return self.dims[-3:] == SPATIAL
 
 
+ALL = "all"
+"""In place of a harmonization: every one that the store has."""
+
 Catalogue = dict[str, tuple[dict[str, Variable], dict[str, Any]]]
 """Group path ("" is the root) to its variables and attributes."""
 
@@ -55,8 +61,12 @@ Catalogue = dict[str, tuple[dict[str, Variable], dict[str, Any]]]
 @overload
 def open(path: str | os.PathLike[str], engine: None = None) -> xr.DataTree: ...
 @overload
-def open(path: str | os.PathLike[str], engine: str) -> xr.Dataset: ...
-def open(path: str | os.PathLike[str], engine: str | None = None) -> xr.DataTree | xr.Dataset:
+def open(
+    path: str | os.PathLike[str], engine: str, harmonization: str | None = None
+) -> xr.Dataset: ...
+def open(
+    path: str | os.PathLike[str], engine: str | None = None, harmonization: str | None = None
+) -> xr.DataTree | xr.Dataset:
     """Open a study, its store or an HDF5 export, lazily.
 
     Parameters
@@ -65,6 +75,9 @@ def open(path: str | os.PathLike[str], engine: str | None = None) -> xr.DataTree
         A study directory, its ``store.zarr``, or an ``.h5`` file made by ``lam export``.
     engine : str, optional
         Give one Dataset with the inputs and this engine's outputs and metrics.
+    harmonization : str, optional
+        The outputs behind this harmonization (``"nyul"``; none when absent), or ``"all"``: those
+        behind every one, along a dim ``harmonization`` whose first label is ``none``.
 
     Returns
     -------
@@ -79,7 +92,8 @@ def open(path: str | os.PathLike[str], engine: str | None = None) -> xr.DataTree
     Raises
     ------
     MissingArrayError
-        When nothing is there, or the study has no such engine.
+        When nothing is there, or the study has no such engine or harmonization, or the groups of
+        ``"all"`` have other shifts or members.
 
     Examples
     --------
@@ -89,20 +103,29 @@ def open(path: str | os.PathLike[str], engine: str | None = None) -> xr.DataTree
     source = str(Path(path).resolve())
     catalogue = read_catalogue(Path(source))
     if engine is not None:
-        return _engine_dataset(catalogue, engine, source)
+        if harmonization == ALL:
+            return _harmonized_dataset(catalogue, engine, source)
+        return _engine_dataset(catalogue, variant_name(engine, harmonization or NONE), source)
     nodes = {
-        f"/{group}": _dataset(*entry, source, _label_counts(catalogue, group))
+        f"/{group}": _dataset(*entry, source, _sizes(catalogue, group))
         for group, entry in catalogue.items()
     }
     return xr.DataTree.from_dict(nodes, name=Path(source).name)
 
 
-def _label_counts(catalogue: Catalogue, group: str = "") -> dict[str, int]:
-    """Length of each dim that is labelled in a group, or in the one around it."""
-    around = _label_counts(catalogue, group.rpartition("/")[0]) if group else {}
+def _sizes(catalogue: Catalogue, group: str = "") -> dict[str, int]:
+    """Length of x, y, z and of each dim that is labelled in a group or in the one around it."""
+    around = _sizes(catalogue, group.rpartition("/")[0]) if group else _room(catalogue)
     variables = catalogue.get(group, ({}, {}))[0]
     own = {n: v.source.shape[0] for n, v in variables.items() if v.dims == (n,)}
     return around | own
+
+
+def _room(catalogue: Catalogue) -> dict[str, int]:
+    """Voxels along x, y, z that every array has; while a store grows some have more."""
+    every = (v for variables, _ in catalogue.values() for v in variables.values() if v.is_voxels)
+    shapes = [variable.source.shape[-3:] for variable in every]
+    return dict(zip(SPATIAL, map(min, zip(*shapes, strict=True)), strict=bool(shapes)))
 
 
 def subject_grid(source: str, subject: str) -> Grid:
@@ -213,13 +236,61 @@ def _values(variable: Variable) -> Any:
 
 
 def _engine_dataset(catalogue: Catalogue, engine: str, source: str) -> xr.Dataset:
+    parts = [_named(catalogue, "", source), *_engine_parts(catalogue, engine, source)]
+    merged = xr.merge(parts, combine_attrs="drop_conflicts", compat="no_conflicts", join="exact")
+    return merged.assign_attrs(engine=engine)
+
+
+def _engine_parts(catalogue: Catalogue, engine: str, source: str) -> list[xr.Dataset]:
     group = f"engines/{engine}"
     if group not in catalogue:
         known = sorted({g.split("/")[1] for g in catalogue if g.startswith("engines/")})
         raise MissingArrayError(
             f"{source} has no outputs of engine {engine!r}", expected=", ".join(known) or None
         )
-    groups = [name for name in ("", group, f"{group}/metrics") if name in catalogue]
-    parts = [_dataset(*catalogue[name], source, _label_counts(catalogue, name)) for name in groups]
-    merged = xr.merge(parts, combine_attrs="drop_conflicts", compat="no_conflicts", join="exact")
+    groups = [name for name in (group, f"{group}/metrics") if name in catalogue]
+    return [_named(catalogue, name, source) for name in groups]
+
+
+def _named(catalogue: Catalogue, group: str, source: str) -> xr.Dataset:
+    return _dataset(*catalogue[group], source, _sizes(catalogue, group))
+
+
+def _harmonized_dataset(catalogue: Catalogue, engine: str, source: str) -> xr.Dataset:
+    """Inputs, and outputs of an engine behind every harmonization along a dim of that name."""
+    prefix = f"engines/{engine}+"
+    found = sorted(g.removeprefix(prefix) for g in catalogue if g.startswith(prefix))
+    names = [NONE, *(name for name in found if "/" not in name)]
+    groups = [variant_name(engine, name) for name in names]
+    parts = [xr.merge(_engine_parts(catalogue, g, source), join="exact") for g in groups]
+    parts = [_in_order(part, parts[0], g) for g, part in zip(groups, parts, strict=True)]
+    stacked = xr.concat(
+        parts,
+        pd.Index(names, name="harmonization"),
+        data_vars="all",
+        coords="minimal",
+        compat="override",
+        join="exact",
+        combine_attrs="drop_conflicts",
+    )
+    inputs = _named(catalogue, "", source)
+    merged = xr.merge([inputs, stacked], combine_attrs="drop_conflicts", join="exact")
     return merged.assign_attrs(engine=engine)
+
+
+def _in_order(part: xr.Dataset, first: xr.Dataset, name: str) -> xr.Dataset:
+    """`part` with its shifts in the order of `first`; both must have the same labels."""
+    for dim in ("shift", "member", "measure"):
+        ours, theirs = (_labels(dataset, dim) for dataset in (part, first))
+        if ours != theirs:
+            raise MissingArrayError(
+                f"{name} does not have the {dim}s that the engine has without harmonization",
+                got=", ".join(sorted(ours)),
+                expected=", ".join(sorted(theirs)),
+                remedy="run the study again, or open one harmonization at a time",
+            )
+    return part.sel(shift=first["shift"]) if "shift" in part.dims else part
+
+
+def _labels(dataset: xr.Dataset, dim: str) -> set[str]:
+    return set(dataset[dim].values.tolist()) if dim in dataset else set()

@@ -145,6 +145,4 @@ def test_a_view_survives_saving_and_selecting(filled: Path, tmp_path: Path):
     ds = lamstore.open(filled, engine="zed").sel(subject="anna", timepoint="t0", modality="flair")
     at = {"subject": "anna", "timepoint": "t0"}
     doubled = (ds.volume * 2).assign_attrs(ds.volume.attrs)
-    np.testing.assert_array_equal(
-        doubled.lam.to_nifti().get_fdata(), 2.0 * block("volume", at)[0]
-    )
+    np.testing.assert_array_equal(doubled.lam.to_nifti().get_fdata(), 2.0 * block("volume", at)[0])
