@@ -81,6 +81,7 @@ def divide(
                 memory_mib=group.memory_mib,
                 time_s=group.time_s,
                 processes=profile.of(wave).processes,
+                lead_s=min(profile.stop_before_s, group.time_s // 3),
             )
             # %N bounds one array; what bounds a wave of several is that they follow each other.
             after[name] = before or waiting if profile.throttle else waiting

@@ -15,11 +15,9 @@ from typing import Any
 
 import orjson
 
+from hpc.profiles import Profile
 from lamstore.errors import MissingContainerError
 from lamstore.study import Study
-
-PROGRAM = "LAMSTORE_APPTAINER"
-"""Environment variable that names the program where it is not ``apptainer`` in PATH."""
 
 _CACHES = ("TMPDIR", "XDG_CACHE_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "TORCH_HOME")
 _HANDED_ON = (
@@ -67,25 +65,31 @@ class Entry:
 
 
 def entry(
-    image: Path, study: Study, *, binds: Iterable[str] = (), gpu: bool = False, digest: str
-) -> Entry:
+    profile: Profile, study: Study, *, gpu: bool, digest: str
+) -> Entry | None:
     """How a process of a study enters an image.
 
     Parameters
     ----------
-    image : Path
+    profile : Profile
+        Names the image, and folders to bind beside those of the study.
     study : Study
         Its folder, its dataset's root and every path among its engines' options are bound.
-    binds : iterable of str
-        Further folders.
     gpu : bool
         Whether the host's GPUs and their driver are needed (``--nv``).
     digest : str
         Of the image, for the provenance.
+
+    Returns
+    -------
+    Entry or None
+        None when the profile names no image.
     """
-    bound = [word for path in bind_paths(study, binds) for word in ("--bind", path)]
+    if profile.container is None:
+        return None
+    bound = [word for path in bind_paths(study, profile.binds) for word in ("--bind", path)]
     words = [
-        os.environ.get(PROGRAM, "apptainer"),
+        profile.apptainer,
         "exec",
         "--cleanenv",
         "--no-home",
@@ -95,7 +99,7 @@ def entry(
         "$scratch",
         "--pwd",
         str(study.path),
-        str(image),
+        str(profile.container),
     ]
     environment = {f"APPTAINERENV_{name}": "$scratch" for name in _CACHES}
     environment["APPTAINERENV_LAMSTORE_CONTAINER_DIGEST"] = digest

@@ -71,12 +71,16 @@ class LocalExecutor:
     workers : int
     command : sequence of str, optional
         How to enter a container, and the interpreter there; this process's own when empty.
+    environment : mapping, optional
+        Variables that entering it needs.
     lock : int, optional
         Descriptor of the study's lock, inherited so that it holds as long as any worker lives.
     task : str, optional
         Stem of the workers' names, where several executors serve one run.
     logs : Path, optional
         Where workers' logs go; ``runs/<run>`` when absent.
+    verbose : bool
+        Whether the logs shall hold every unit's result.
     """
 
     def __init__(
@@ -86,13 +90,17 @@ class LocalExecutor:
         workers: int,
         *,
         command: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
         lock: int | None = None,
         task: str | None = None,
         logs: Path | None = None,
+        verbose: bool = False,
     ) -> None:
         self._study, self._task, self._size = study, task or run, workers
         self._command, self._lock = tuple(command), lock
+        self._environment = {**worker_environment(workers), **(environment or {})}
         self._logs = logs or study.runs / run
+        self._options = ("--verbose",) if verbose else ()
         self._deadline: float | None = None
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, _Worker] = {}
@@ -178,13 +186,13 @@ class LocalExecutor:
         task = f"{self._task}-w{self._started:02d}"
         self._logs.mkdir(parents=True, exist_ok=True)
         log = (self._logs / f"{task}.log").open("wb")
-        argv = worker_argv(self._study.path, task, self._command)
+        argv = [*worker_argv(self._study.path, task, self._command), *self._options]
         process = subprocess.Popen(
             argv,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=worker_environment(self._size),
+            env=self._environment,
             pass_fds=() if self._lock is None else (self._lock,),
         )
         assert process.stdout is not None

@@ -28,6 +28,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from hpc.resources import memory_mib, time_s
 from lamstore.errors import ConfigError
 
+PROGRAM = "LAMSTORE_APPTAINER"
+"""Environment variable that names Apptainer's program where it is not in PATH."""
+
 EXAMPLES = Path(__file__).with_name("examples")
 
 
@@ -120,6 +123,8 @@ class Profile(Resources):
     """The interpreter on the nodes; this process's when absent (``python`` in a container)."""
     container: Path | None = None
     """An Apptainer image with lamstore in it."""
+    apptainer: str = "apptainer"
+    """The program, where it is not in PATH under this name (``LAMSTORE_APPTAINER``)."""
     binds: tuple[str, ...] = ()
     """Folders to bind beside those that the study names."""
     max_memory: Memory = "64G"
@@ -180,6 +185,10 @@ def load_profile(section: Mapping[str, Any], name: str | None = None, **given: A
     chosen = name or named or site.default
     body = _named(chosen, site) if chosen else {}
     merged = _merge(_merge(body, own), {k: v for k, v in given.items() if v is not None})
+    if PROGRAM in os.environ:
+        merged.setdefault("apptainer", os.environ[PROGRAM])
+    if merged.get("container"):
+        merged["container"] = Path(merged["container"]).expanduser().resolve()
     return _validated(Profile, merged, f"cluster profile {chosen or '(default)'}")
 
 

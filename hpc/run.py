@@ -173,15 +173,22 @@ def run_plan(
     executor: Executor,
     listener: Listener,
     starting: Callable[[str, int], None],
+    only: frozenset[str] | None = None,
 ) -> int:
-    """Run every wave; returns how many units were attempted."""
+    """Run every wave, of all or `only` some subjects; returns how many units were attempted."""
     index = {unit.key: unit for unit in plan.wanted}
     attempted = 0
     for job in VOXEL_JOBS:
         words = plan.words()
-        units = ready(left(plan.wanted.of(job), words), index, words, plan.manifest)
+        wanted = chosen(plan.wanted.of(job), only)
+        units = ready(left(wanted, words), index, words, plan.manifest)
         attempted += _wave(executor, job, units, words, listener, starting)
     return attempted + close_plan(plan, executor, listener, starting)
+
+
+def chosen(units: Iterable[Unit], only: frozenset[str] | None) -> list[Unit]:
+    """Units of these subjects; all of them when `only` is None."""
+    return [unit for unit in units if only is None or unit.subject in only]
 
 
 def close_plan(

@@ -45,6 +45,8 @@ class ArrayFacts(_Facts):
     memory_mib: int
     time_s: int
     processes: int = 1
+    lead_s: int = 120
+    """How long before its time limit a task is told to stop."""
 
     @property
     def tasks(self) -> int:
@@ -61,10 +63,11 @@ class RunFacts(_Facts):
     """run.json."""
 
     id: str
-    executor: Literal["slurm", "dask"]
+    executor: Literal["local", "slurm", "dask"]
     created: float
     """Seconds since the epoch."""
     command: tuple[str, ...]
+    cwd: str
     host: str
     pid: int
     study_digest: str
@@ -76,6 +79,7 @@ class RunFacts(_Facts):
     arrays: dict[str, ArrayFacts] = {}
     """By name of the script."""
     accounting: bool = False
+    max_array_size: int = 1001
     retries: int = 0
     """How often the last job may resubmit what was lost."""
     parent: str | None = None
@@ -181,7 +185,7 @@ class RunFolder:
 
 
 def run_folders(study: Study) -> list[RunFolder]:
-    """Runs of slurm and dask, the newest last; runs on this machine leave only logs."""
+    """Runs of a study, the newest last."""
     return list(_folders(study))
 
 

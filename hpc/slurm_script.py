@@ -41,6 +41,8 @@ class Batch:
         Words in front of the interpreter; ``$scratch`` in them is the task's own folder.
     exports : tuple of str
         Shell lines that those words rely on.
+    lead_s : int
+        How long before the time limit the task is told to stop.
     tasks : int or None
         Size of the array; None for a single job.
     begin, per_task, end : int
@@ -60,6 +62,7 @@ class Batch:
     python: str
     memory_mib: int
     time_s: int
+    lead_s: int
     container: tuple[str, ...] = ()
     exports: tuple[str, ...] = ()
     tasks: int | None = None
@@ -72,7 +75,7 @@ class Batch:
 
 def render(batch: Batch, profile: Profile, resources: Resources) -> str:
     """The text of one batch script."""
-    lines = [f"#SBATCH {option}" for option in _options(batch, profile, resources)]
+    lines = [f"#SBATCH {option}" for option in _options(batch, resources)]
     parts = [
         "#!/bin/bash",
         f"# {batch.title}",
@@ -126,10 +129,9 @@ def sbatch_quote(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _options(batch: Batch, profile: Profile, resources: Resources) -> list[str]:
+def _options(batch: Batch, resources: Resources) -> list[str]:
     throttle = f"%{batch.throttle}" if batch.throttle else ""
     array = [] if batch.tasks is None else [f"--array=0-{batch.tasks - 1}{throttle}"]
-    lead = min(profile.stop_before_s, batch.time_s // 3)
     pattern = "%A_%a" if batch.tasks is not None else "%j"
     log = f"{batch.log.replace('%', '%%')}-{pattern}.log"
     return [
@@ -139,7 +141,7 @@ def _options(batch: Batch, profile: Profile, resources: Resources) -> list[str]:
         f"--output={sbatch_quote(log)}",
         "--open-mode=append",
         "--requeue",
-        f"--signal=B:USR1@{lead}",
+        f"--signal=B:USR1@{batch.lead_s}",
         *array,
         *directives(resources, batch.memory_mib, batch.time_s),
     ]

@@ -14,12 +14,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hpc import container
 from hpc.arrays import Group, divide
 from hpc.plan_file import write_plan
 from hpc.profiles import Profile
+from hpc.provenance import study_digest
 from hpc.resources import memory_mib, time_s
 from hpc.run_folder import ArrayFacts, RunFacts, RunFolder, child_id
 from hpc.slurm_script import Batch, render, render_submit
@@ -98,19 +99,22 @@ def submit(run: RunFolder) -> list[str]:
     return list(run.jobs())
 
 
-def new_facts(run: RunFolder, profile: Profile, digest: str, **more: Any) -> RunFacts:
+def new_facts(
+    run: RunFolder, profile: Profile, executor: Literal["local", "slurm", "dask"]
+) -> RunFacts:
     """Facts of a run that begins now."""
     image = profile.container
     return RunFacts(
         id=run.id,
+        executor=executor,
         created=time.time(),
         command=tuple(sys.argv),
+        cwd=str(Path.cwd()),
         host=socket.gethostname(),
         pid=os.getpid(),
-        study_digest=digest,
+        study_digest=study_digest(run.study),
         profile=profile.model_dump(mode="json", exclude_unset=True),
         container_digest=container.image_digest(image) if image else None,
-        **more,
     )
 
 
@@ -137,6 +141,7 @@ def _array_script(
         end=array.end,
         memory_mib=array.memory_mib,
         time_s=array.time_s,
+        lead_s=array.lead_s,
         **_common(run, name, array.wave, facts, profile),
     )
     return render(batch, profile, profile.of(array.wave))
@@ -144,12 +149,14 @@ def _array_script(
 
 def _finish_script(run: RunFolder, facts: RunFacts, profile: Profile) -> str:
     asked = profile.of(FINISH)
+    limit_s = time_s(asked.time)
     child = RunFolder(run.study, child_id(run)).path / "submit.sh"
     batch = Batch(
         title=_title(run, "cohort metrics, tables, report"),
         module="hpc.finish",
         memory_mib=memory_mib(asked.memory),
-        time_s=time_s(asked.time),
+        time_s=limit_s,
+        lead_s=min(profile.stop_before_s, limit_s // 3),
         next_submit=str(child) if facts.retries else "",
         **_common(run, FINISH, FINISH, facts, profile),
     )
@@ -159,27 +166,18 @@ def _finish_script(run: RunFolder, facts: RunFacts, profile: Profile) -> str:
 def _common(
     run: RunFolder, script: str, job: str, facts: RunFacts, profile: Profile
 ) -> dict[str, Any]:
-    words: tuple[str, ...] = ()
-    exports: tuple[str, ...] = ()
-    if profile.container:
-        entry = container.entry(
-            profile.container.resolve(),
-            run.study,
-            binds=profile.binds,
-            gpu=profile.of(job).gpu,
-            digest=facts.container_digest or "",
-        )
-        words, exports = entry.words, tuple(entry.exports())
+    gpu, digest = profile.of(job).gpu, facts.container_digest or ""
+    entry = container.entry(profile, run.study, gpu=gpu, digest=digest)
     return {
         "name": f"lam-{job}-{run.study.path.name}",
         "study": str(run.study.path),
         "run": run.id,
         "script": script,
         "log": str(run.logs / script),
-        "cwd": str(Path.cwd()),
+        "cwd": facts.cwd,
         "python": interpreter(profile),
-        "container": words,
-        "exports": exports,
+        "container": entry.words if entry else (),
+        "exports": tuple(entry.exports()) if entry else (),
     }
 
 

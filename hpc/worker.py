@@ -33,12 +33,13 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -P -m hpc.worker", description=__doc__)
     parser.add_argument("study")
     parser.add_argument("--task", required=True, help="unique name, the stem of its ledger file")
+    parser.add_argument("--verbose", action="store_true", help="log every unit's result")
     arguments = parser.parse_args(argv)
     _die_with_parent()
     answers = _own_stdout()
     try:
         check_origin()
-        _serve(arguments.study, arguments.task, answers)
+        _serve(arguments.study, arguments.task, answers, verbose=arguments.verbose)
     except LamstoreError as error:
         parts = {"got": error.got, "expected": error.expected, "remedy": error.remedy}
         _answer(answers, {"fatal": error.what, "type": type(error).__name__, "parts": parts})
@@ -46,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _serve(path: str, task: str, answers: IO[bytes]) -> None:
+def _serve(path: str, task: str, answers: IO[bytes], *, verbose: bool) -> None:
     from hpc.execute import execute
     from hpc.provenance import provenance
     from jobs.workbench import Workbench
@@ -61,6 +62,8 @@ def _serve(path: str, task: str, answers: IO[bytes]) -> None:
             _say(f"{BEGIN} {unit.key}")
             record = execute(bench, ledger, unit, again=again)
             _say(f"{record.state} in {record.seconds:.2f} s")
+            if verbose:
+                _say(orjson.dumps(record.result or record.error).decode())
             said = {"unit": unit.key, "state": record.state, "seconds": record.seconds}
             _answer(answers, said | ({"error": dict(record.error)} if record.error else {}))
 

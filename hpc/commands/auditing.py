@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import time
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lamstore.study import Study, study_lock
+from lamstore.errors import ConfigError
+from lamstore.study import Study
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hpc.progress import Watch
-    from hpc.run import Plan
+CLUSTER = "On a cluster"
+PART = "Part of a cohort"
+
+
+class On(StrEnum):
+    """Where units run."""
+
+    LOCAL = "local"
+    SLURM = "slurm"
+    DASK = "dask"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -25,7 +33,50 @@ def add_to(app: typer.Typer) -> None:
 
 def run(
     study: Annotated[Path, typer.Argument(metavar="STUDY", help="The study directory.")],
-    workers: Annotated[int | None, typer.Option(help="Worker processes (default: cores).")] = None,
+    on: Annotated[On, typer.Option("--on", help="Who does the work.")] = On.LOCAL,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes here (default: cores), or dask workers.")
+    ] = None,
+    container: Annotated[
+        Path | None, typer.Option(help="Apptainer image in which the work is done.")
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option(rich_help_panel=CLUSTER, help="Cluster profile.")
+    ] = None,
+    adapt: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=CLUSTER, help="dask: as many workers as needed, MIN:MAX."),
+    ] = None,
+    throttle: Annotated[
+        int | None, typer.Option(min=1, rich_help_panel=CLUSTER, help="slurm: tasks at once.")
+    ] = None,
+    units_per_task: Annotated[
+        int | None,
+        typer.Option(min=1, rich_help_panel=CLUSTER, help="slurm: by default from measured times."),
+    ] = None,
+    retries: Annotated[
+        int,
+        typer.Option(
+            min=0, rich_help_panel=CLUSTER, help="slurm: so often resubmit what was lost."
+        ),
+    ] = 0,
+    wait: Annotated[
+        bool, typer.Option("--wait", rich_help_panel=CLUSTER, help="slurm: stay, show progress.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", rich_help_panel=CLUSTER, help="slurm: only write the scripts."),
+    ] = False,
+    trial: Annotated[
+        int | None, typer.Option(min=1, rich_help_panel=PART, help="So many subjects.")
+    ] = None,
+    seed: Annotated[int, typer.Option(rich_help_panel=PART, help="Which ones (--trial).")] = 0,
+    subject: Annotated[
+        list[str] | None,
+        typer.Option(
+            rich_help_panel=PART, help="Only this one, with verbose logs and pictures; repeatable."
+        ),
+    ] = None,
 ) -> None:
     """Do what is not done yet: ingest → infer → compare → cohort → report.
 
@@ -34,56 +85,56 @@ def run(
     """
     from rich.console import Console
 
-    raise typer.Exit(run_study(Study.at(study), workers, Console()))
+    from hpc.launch import Request, launch
+
+    _refuse_mixture(
+        on,
+        {"--adapt": adapt},
+        {
+            "--throttle": throttle,
+            "--units-per-task": units_per_task,
+            "--retries": retries or None,
+            "--wait": wait or None,
+            "--dry-run": dry_run or None,
+        },
+    )
+    request = Request(
+        on=on.value,
+        workers=workers,
+        adapt=_range(adapt) if adapt else None,
+        profile=profile,
+        throttle=throttle,
+        units_per_task=units_per_task,
+        container=container,
+        retries=retries,
+        trial=trial,
+        seed=seed,
+        subjects=tuple(subject or ()),
+        wait=wait,
+        dry_run=dry_run,
+    )
+    raise typer.Exit(launch(Study.at(study), request, Console()))
+
+
+def _refuse_mixture(on: On, for_dask: dict[str, object], for_slurm: dict[str, object]) -> None:
+    for owner, options in ((On.DASK, for_dask), (On.SLURM, for_slurm)):
+        given = [name for name, value in options.items() if value is not None]
+        if given and on is not owner:
+            raise ConfigError(
+                f"{', '.join(given)} means nothing to --on {on.value}",
+                remedy=f"add --on {owner.value}, or leave it out",
+            )
+
+
+def _range(text: str) -> tuple[int, int]:
+    least, _, most = text.partition(":")
+    if not (least.isdigit() and most.isdigit() and int(least) <= int(most)):
+        raise ConfigError("--adapt cannot be read", got=text, expected="MIN:MAX, for example 0:32")
+    return int(least), int(most)
 
 
 def run_study(study: Study, workers: int | None, console: Console) -> int:
     """Run everything that is left, here; 0 when all is done, 1 when some units failed."""
-    from hpc.local import LocalExecutor
-    from hpc.progress import watch
-    from hpc.run import make_plan, new_run_id, prepare_store, run_plan
+    from hpc.launch import Request, launch
 
-    begun, run_id = time.monotonic(), new_run_id()
-    with study_lock(study) as lock:
-        plan = make_plan(study)
-        if _nothing_left(plan):
-            console.print("Everything is done; nothing to do.", highlight=False)
-            return _farewell(study, console, 0, begun)
-        prepare_store(plan)
-        size = workers or os.cpu_count() or 1
-        with (
-            watch(console) as watcher,
-            LocalExecutor(study, run_id, size, lock=lock) as executor,
-        ):
-            attempted = run_plan(plan, executor, watcher, watcher.start)
-    return _conclude(plan, watcher, console, attempted, begun)
-
-
-def _nothing_left(plan: Plan) -> bool:
-    from hpc.plan import cohort_unit, is_done, left, report_unit
-
-    words = plan.words()
-    units = [*plan.wanted, *(cohort_unit(engine, plan.wanted, words) for engine in plan.engines)]
-    units.append(report_unit(plan.study.config, plan.engines, words))
-    return not left(units, words) and all(is_done(unit, words) for unit in units)
-
-
-def _conclude(plan: Plan, watcher: Watch, console: Console, attempted: int, begun: float) -> int:
-    failures = len(watcher.failures)
-    left_out = plan.manifest.left_out
-    for label, reason in left_out[:5]:
-        console.print(f"[dim]left out {label}: {reason}[/dim]", highlight=False)
-    if len(left_out) > 5:
-        console.print(f"[dim]… and {len(left_out) - 5} more left out[/dim]", highlight=False)
-    console.print(f"{attempted} units attempted, {failures} failed.", highlight=False)
-    if failures:
-        console.print(f"What failed and why: [cyan]lam status {plan.study.path}[/cyan]")
-    return _farewell(plan.study, console, failures, begun)
-
-
-def _farewell(study: Study, console: Console, failures: int, begun: float) -> int:
-    console.print(f"Took {time.monotonic() - begun:.1f} s. Results:", highlight=False)
-    console.print(f"  report   {study.report_path}", highlight=False, soft_wrap=True)
-    console.print(f"  tables   {study.tables}", highlight=False, soft_wrap=True)
-    console.print(f'  session  lamstore.open("{study.path}")', highlight=False, soft_wrap=True)
-    return 1 if failures else 0
+    return launch(study, Request(workers=workers), console)

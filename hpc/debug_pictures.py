@@ -1,0 +1,35 @@
+"""What does a single subject look like? Pictures for `lam run --subject`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import lamstore
+from lamstore.study import Study
+
+SLICES = 4
+
+
+def debug_pictures(study: Study, subjects: Iterable[str]) -> Iterator[Path]:
+    """Draw images, masks, change and uncertainty of these subjects, one file an engine.
+
+    Subjects or engines without a mask are left out; `lam status` says why they have none.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    folder = study.figures / "debug"
+    inferred = {
+        (record.unit.engine, record.unit.subject)
+        for record in study.ledger.records("infer", "done")
+    }
+    for engine, subject in sorted(inferred):
+        if subject in set(subjects):
+            folder.mkdir(parents=True, exist_ok=True)
+            ds = lamstore.open(study.path, engine=engine).sel(subject=subject)
+            path = folder / f"{subject}_{engine}.png"
+            figure = ds.lam.overlay(slices=SLICES)
+            figure.savefig(path, dpi=110)
+            mpl.pyplot.close(figure)
+            yield path
