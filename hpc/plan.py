@@ -17,8 +17,10 @@ from jobs.compare import shift_at
 from jobs.datasets.manifest import Entry, Manifest
 from jobs.engines.base import Engine
 from jobs.shift import Shift, shift_suite
+from jobs.workbench import configured_variant, harmonization_record
 from lamstore.config import StudyConfig, digest
 from lamstore.ledger import Entry as Word
+from lamstore.study import Study
 from lamstore.units import NO_SHIFT, Unit
 
 Words = Mapping[str, Word]
@@ -36,7 +38,7 @@ class EngineFacts:
     name : str
         Of its group in the store.
     digest : str
-        Of its options, version and weights.
+        Of its options, version and weights, and of the harmonization in front of it.
     shifts : tuple of str
         Labels; only ``none`` for an engine that does not see shifts.
     """
@@ -46,11 +48,14 @@ class EngineFacts:
     shifts: tuple[str, ...]
 
 
-def engine_facts(config: StudyConfig, name: str, engine: Engine) -> EngineFacts:
+def engine_facts(study: Study, manifest: Manifest, name: str, engine: Engine) -> EngineFacts:
     """Facts of one configured engine; reads its weights' digest."""
+    config = study.config
     labels = tuple(shift.label for shift in suite(config)) if engine.sees_shifts else (NO_SHIFT,)
     members = [engine.name, engine.version, engine.digest(), engine.members]
-    return EngineFacts(name, digest(members), labels)
+    method = configured_variant(study, name).harmonization
+    before = harmonization_record(study, manifest, method)
+    return EngineFacts(name, digest([*members, before] if before else members), labels)
 
 
 def suite(config: StudyConfig) -> list[Shift]:

@@ -40,7 +40,8 @@ def _cohort(bench: Workbench, unit: Unit) -> Outcome:
     from hpc.plan import engine_facts, wanted_units
 
     config = bench.study.config
-    facts = engine_facts(config, unit.engine, configured_engine(bench.study, unit.engine))
+    engine = configured_engine(bench.study, unit.engine)
+    facts = engine_facts(bench.study, bench.manifest, unit.engine, engine)
     wanted = wanted_units(config, bench.manifest, [facts])
     return cohort.cohort(bench, unit, {unit.key: unit.fingerprint for unit in wanted})
 

@@ -32,7 +32,8 @@ from jobs.datasets import load_dataset
 from jobs.datasets.manifest import Manifest, survey
 from jobs.engines.base import Engine
 from jobs.infer import stored_measures
-from jobs.workbench import configured_engine
+from jobs.standard_scale import keep_recipe
+from jobs.workbench import audited_engines
 from lamstore.build import ensure
 from lamstore.config import StudyConfig
 from lamstore.ledger import Entry, LedgerFile, started
@@ -63,19 +64,23 @@ class Plan:
 
 
 def make_plan(study: Study, *, keep: bool = True) -> Plan:
-    """Look at the cohort and the engines; writes nothing but the cohort manifest.
+    """Look at the cohort and the engines; writes nothing but what workers must find.
 
     Parameters
     ----------
     keep : bool
-        Whether to write the manifest: only who holds the study's lock may, since workers read it.
+        Whether to write the manifest and from which scans a standard scale is learned: only who
+        holds the study's lock may, since workers read them.
 
     Raises
     ------
     ConfigError, EngineError
         When the dataset or an engine cannot be used at all.
     """
-    return _plan_of(study, look(study, keep=keep))
+    manifest = look(study, keep=keep)
+    if keep and "nyul" in study.config.harmonizations:
+        keep_recipe(study, manifest)
+    return _plan_of(study, manifest)
 
 
 def kept_plan(study: Study) -> Plan:
@@ -84,8 +89,7 @@ def kept_plan(study: Study) -> Plan:
 
 
 def _plan_of(study: Study, manifest: Manifest) -> Plan:
-    loaded = {c.name: configured_engine(study, c.name) for c in study.config.engines}
-    facts = tuple(engine_facts(study.config, name, engine) for name, engine in loaded.items())
+    facts = tuple(engine_facts(study, manifest, n, e) for n, e in audited_engines(study).items())
     return Plan(study, manifest, facts, wanted_units(study.config, manifest, facts))
 
 
@@ -106,7 +110,7 @@ def prepare_store(plan: Plan) -> None:
     if not usable:
         return
     config = plan.study.config
-    engines = {f.name: configured_engine(plan.study, f.name) for f in plan.engines}
+    engines = audited_engines(plan.study)
     layout = _layout(plan, config, engines)
     _forget_failures(plan)
     ensure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from jobs.metrics.longitudinal import LongitudinalParams, longitudinal_metrics
@@ -57,14 +58,11 @@ def _longitudinal(bench: Workbench, unit: Unit, timepoints: tuple[str, ...]) -> 
     subject = unit.subject
     pair = (BASELINE, FOLLOW_UP)
     m0, m1 = (_mask(bench, unit, t, timepoints) for t in pair)
-    flair = [
-        bench.shifted(subject, t, shift_at(unit.shift, t, timepoints), {"flair"})["flair"]
-        for t in pair
-    ]
+    # As the engine sees them: behind the harmonization, where there is one.
+    seen = partial(bench.prepared, unit.engine, subject, modalities={"flair"})
+    flair = [seen(t, shift_at(unit.shift, t, timepoints))["flair"] for t in pair]
     check = bench.manifest.entry(subject).check
-    truth = (
-        bench.store.read("change_truth", subject=subject)[0] if check.has_change_truth else None
-    )
+    truth = bench.store.read("change_truth", subject=subject)[0] if check.has_change_truth else None
     return longitudinal_metrics(
         m0, m1, truth, bench.brainmask(subject), flair[0], flair[1], bench.store.grid(subject),
         longitudinal_params(bench.study.config.metrics),

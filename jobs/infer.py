@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from jobs.engines.base import Engine, EngineInput, Segmentation
 from jobs.shift import Shift, seed
 from jobs.uncertainty import OF_THE_MEAN, summaries, uncertainty_maps
-from jobs.workbench import Images, Outcome, Workbench
+from jobs.workbench import (
+    Images,
+    Outcome,
+    Workbench,
+    configured_variant,
+    harmonization_record,
+)
 from lamstore.errors import EngineError
 from lamstore.grid import Grid
 from lamstore.units import NO_SHIFT, Unit
@@ -40,7 +46,7 @@ def infer(bench: Workbench, unit: Unit) -> Outcome:
     """
     engine = bench.engine(unit.engine)
     wanted = {*engine.required_modalities, *engine.optional_modalities}
-    images = bench.shifted(unit.subject, unit.timepoint, unit.shift, wanted)
+    images = bench.prepared(unit.engine, unit.subject, unit.timepoint, unit.shift, wanted)
     brainmask, grid = bench.brainmask(unit.subject), bench.store.grid(unit.subject)
     found = engine.segment(
         EngineInput(unit.subject, unit.timepoint, unit.shift, images, brainmask, grid)
@@ -52,7 +58,10 @@ def infer(bench: Workbench, unit: Unit) -> Outcome:
         "uncertainty": summary,
         "shift": _shift_record(unit, images),
     }
-    if bench.study.config.shifts.store_shifted:
+    method = configured_variant(bench.study, unit.engine).harmonization
+    if harmonization := harmonization_record(bench.study, bench.manifest, method):
+        result["harmonization"] = harmonization
+    elif bench.study.config.shifts.store_shifted:
         arrays |= _store_shifted(bench, unit, images)
     return Outcome(arrays, result)
 

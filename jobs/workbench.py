@@ -14,13 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs import harmonize
 from jobs.datasets.manifest import Manifest
 from jobs.engines import load_engine
 from jobs.engines.base import Engine
-from jobs.shift import Shift, apply
-from lamstore.errors import ConfigError
+from jobs.shift import BASELINE, Shift, apply
+from jobs.standard_scale import recipe, standard_scale
+from lamstore.config import NO_HARMONIZATION, Variant
+from lamstore.errors import ConfigError, MissingArrayError
 from lamstore.store import Store
 from lamstore.study import Study
+from lamstore.units import NO_SHIFT
 
 Images = dict[str, NDArray[np.float32]]
 
@@ -49,6 +53,8 @@ class Workbench:
         self._engines: dict[str, Engine] = {}
         self._images: tuple[tuple[str, str], Images] | None = None
         self._brainmask: tuple[str, NDArray[np.bool_]] | None = None
+        self._scales: dict[str, NDArray[np.float64]] = {}
+        self._references: dict[tuple[str, ...], NDArray[np.float64]] = {}
 
     @cached_property
     def store(self) -> Store:
@@ -62,10 +68,12 @@ class Workbench:
 
     def engine(self, name: str) -> Engine:
         """Engine of a group of the store, its weights loaded."""
-        if name not in self._engines:
-            self._engines[name] = engine = configured_engine(self.study, name)
+        # The same for all its harmonizations: weights are loaded once.
+        shared = configured_variant(self.study, name).engine.name
+        if shared not in self._engines:
+            self._engines[shared] = engine = configured_engine(self.study, name)
             engine.load()
-        return self._engines[name]
+        return self._engines[shared]
 
     def brainmask(self, subject: str) -> NDArray[np.bool_]:
         """(x, y, z) bool."""
@@ -108,21 +116,130 @@ class Workbench:
             if modality in modalities
         }
 
+    def prepared(
+        self, variant: str, subject: str, timepoint: str, label: str, modalities: set[str]
+    ) -> Images:
+        """What a variant's engine sees: `shifted` images behind the variant's harmonization.
+
+        The shift is the scanner, the harmonization the defence: it comes second.
+
+        Raises
+        ------
+        MissingArrayError
+            When the harmonization is relative and the subject has no such baseline image.
+        """
+        images = self.shifted(subject, timepoint, label, modalities)
+        method = configured_variant(self.study, variant).harmonization
+        if method == NO_HARMONIZATION:
+            return images
+        if method in harmonize.RELATIVE:
+            if timepoint == BASELINE and len({t for t, _ in self.store.available(subject)}) > 1:
+                return images
+            at = {m: (method, subject, _baseline_label(label), m) for m in images}
+            references = {m: self._reference(*key) for m, key in at.items()}
+        else:
+            references = {m: self._scale(m) for m in images}
+        brain = self.brainmask(subject)
+        return {m: _harmonized(method, i, brain, references[m]) for m, i in images.items()}
+
+    def _reference(self, method: str, subject: str, label: str, modality: str) -> Any:
+        """Percentiles of the baseline that a relative harmonization aims at; kept by subject."""
+        key = (method, subject, label, modality)
+        if key not in self._references:
+            has = self.store.available(subject)
+            if (BASELINE, modality) not in has or len({t for t, _ in has}) == 1:
+                raise MissingArrayError(
+                    f"harmonization {method!r} needs a baseline {modality} of {subject}",
+                    got=", ".join(sorted(f"{t} {m}" for t, m in has)),
+                    expected=f"{BASELINE} {modality} and a follow-up",
+                    remedy="use harmonization nyul, which needs none, or leave the subject out",
+                )
+            self._references = {k: v for k, v in self._references.items() if k[1] == subject}
+            # The other timepoint's images stay at hand: they are wanted again for the next shift.
+            kept = self._images
+            image = self.shifted(subject, BASELINE, label, {modality})[modality]
+            self._images = kept
+            percentiles = _percentiles(method)
+            brain = self.brainmask(subject)
+            self._references[key] = harmonize.brain_percentiles(image, brain, percentiles)
+        return self._references[key]
+
+    def _scale(self, modality: str) -> NDArray[np.float64]:
+        if modality not in self._scales:
+            found = standard_scale(self.study, self.manifest, self.store, modality)
+            self._scales[modality] = found
+        return self._scales[modality]
+
     def forget(self) -> None:
         """Drop everything that a newer plan may have changed (labels, the cohort)."""
+        self._scales.clear()
         for name in ("store", "manifest"):
             self.__dict__.pop(name, None)
 
 
-def configured_engine(study: Study, name: str) -> Engine:
-    """The engine that study.yaml configures under this name, not loaded.
+def _baseline_label(label: str) -> str:
+    return label if Shift.parse(label).applies_to(BASELINE) else NO_SHIFT
+
+
+def _percentiles(method: str) -> NDArray[np.float64]:
+    every = {"median": np.array([50.0]), "histogram": harmonize.QUANTILES}
+    return every.get(method, harmonize.LANDMARKS)
+
+
+def _harmonized(
+    method: str,
+    image: NDArray[np.float32],
+    brain: NDArray[np.bool_],
+    reference: NDArray[np.float64],
+) -> NDArray[np.float32]:
+    own = harmonize.brain_percentiles(image, brain, _percentiles(method))
+    if method == "median":
+        mapping = harmonize.median_map(float(own[0]), float(reference[0]))
+    elif method == "histogram":
+        mapping = harmonize.histogram_map(own, reference)
+    else:
+        mapping = harmonize.nyul_map(own, reference)
+    return harmonize.remap(image, brain, mapping)
+
+
+def harmonization_record(study: Study, manifest: Manifest, method: str) -> dict[str, str]:
+    """Everything that decides what a harmonization does; empty for none."""
+    if method == NO_HARMONIZATION:
+        return {}
+    record = {"harmonization": method, "version": harmonize.VERSION}
+    return record | ({"recipe": recipe(study, manifest).digest} if method == "nyul" else {})
+
+
+def configured_variant(study: Study, name: str) -> Variant:
+    """What study.yaml has under this name of a group of the store.
 
     Raises
     ------
     ConfigError
         When study.yaml has none of this name.
     """
-    for config in study.config.engines:
-        if config.name == name:
-            return load_engine(config.engine, config.options)
+    for variant in study.config.variants:
+        if variant.name == name:
+            return variant
     raise ConfigError(f"study.yaml configures no engine {name!r}")
+
+
+def configured_engine(study: Study, name: str) -> Engine:
+    """The engine of a variant, not loaded; ConfigError when study.yaml has none of this name."""
+    config = configured_variant(study, name).engine
+    return load_engine(config.engine, config.options)
+
+
+def audited_engines(study: Study) -> dict[str, Engine]:
+    """The engines of all variants by the names of their groups, not loaded.
+
+    An engine that reads no image (`precomputed`) has nothing to harmonize: it stands alone.
+    """
+    found = [(v, configured_engine(study, v.name)) for v in study.config.variants]
+    return {
+        variant.name: engine
+        for variant, engine in found
+        if variant.harmonization == NO_HARMONIZATION
+        or engine.required_modalities
+        or engine.optional_modalities
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +48,33 @@ class EngineConfig(_Section):
     def name(self) -> str:
         """Name of its group in the store."""
         return self.label or self.engine
+
+
+Harmonization = Literal["none", "median", "histogram", "nyul"]
+"""What may stand in front of an engine, see `jobs.harmonize`."""
+
+NO_HARMONIZATION: Harmonization = "none"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is audited: an engine with a harmonization in front of it.
+
+    A group of the store each, so that every unit, fingerprint and metric of it is its own.
+    """
+
+    engine: EngineConfig
+    harmonization: Harmonization = "none"
+
+    @property
+    def name(self) -> str:
+        """Of its group in the store: ``unet``, ``unet+nyul``."""
+        return variant_name(self.engine.name, self.harmonization)
+
+
+def variant_name(engine: str, harmonization: str) -> str:
+    """Name of the group in the store of an engine behind a harmonization."""
+    return engine if harmonization == NO_HARMONIZATION else f"{engine}+{harmonization}"
 
 
 class ShiftConfig(_Section):
@@ -94,6 +122,9 @@ class StudyConfig(_Section):
 
     dataset: DatasetConfig
     engines: tuple[EngineConfig, ...] = (EngineConfig(engine="flair-zscore", label=None),)
+    harmonizations: tuple[Harmonization, ...] = ("none",)
+    """What normalizes the images in front of every engine. ``none`` is always run, and first: what
+    a harmonization protects from, and what it costs, is measured against it."""
     shifts: ShiftConfig = ShiftConfig()
     metrics: MetricConfig = MetricConfig()
     uncertainty: UncertaintyConfig = UncertaintyConfig()
@@ -107,7 +138,19 @@ class StudyConfig(_Section):
         names = [engine.name for engine in engines]
         if not engines or len(set(names)) != len(names):
             raise ValueError(f"engines need one or more distinct labels, got {names}")
+        if joined := [name for name in names if "+" in name]:
+            raise ValueError(f"'+' is for harmonizations; give a label to {joined}")
         return engines
+
+    @field_validator("harmonizations")
+    @classmethod
+    def _none_first(cls, wanted: tuple[Harmonization, ...]) -> tuple[Harmonization, ...]:
+        return tuple(dict.fromkeys((NO_HARMONIZATION, *wanted)))
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """Every engine behind every harmonization, engine by engine."""
+        return tuple(Variant(e, h) for e in self.engines for h in self.harmonizations)
 
 
 def read_config(path: Path) -> StudyConfig:
