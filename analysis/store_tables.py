@@ -1,7 +1,8 @@
 """What do the store and the ledger say as tables? ``tables/*.csv`` and ``*.parquet``.
 
 Values come from the metrics arrays of the store, which labels failed from the ledger. The columns
-are those of the published MS-LAM tables, after ``engine``, ``subject`` and ``shift``.
+are those of the published MS-LAM tables, after ``engine``, ``subject``, ``shift`` and
+``harmonization``. QC judges each engine behind each harmonization by its own cohort.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import pandas as pd
 import xarray as xr
 
 from analysis.qc import PRIMARY, cohort_thresholds, joined, qc_flags
-from lamstore.config import QcConfig
+from lamstore.config import QcConfig, Variant
 from lamstore.errors import MissingArrayError
 from lamstore.ledger import Record
 from lamstore.study import Study
@@ -37,11 +38,11 @@ class StudyTables:
     Attributes
     ----------
     longitudinal : DataFrame
-        A row per engine, subject and shift; ``ok`` is False where the unit failed.
+        A row per engine, subject, shift and harmonization; ``ok`` is False where the unit failed.
     segmentation : DataFrame
-        A row per engine, subject, timepoint and shift that has a lesion truth.
+        A row per engine, subject, timepoint, shift and harmonization that has a lesion truth.
     uncertainty : DataFrame
-        A row per engine, subject and shift with columns for t0 and t1.
+        A row per engine, subject, shift and harmonization with columns for t0 and t1.
     """
 
     longitudinal: pd.DataFrame
@@ -71,17 +72,28 @@ def study_tables(study: Study) -> StudyTables:
     tree = lamstore.open(study.path)
     failures = list(study.ledger.records(state="failed"))
     parts = []
-    for config in study.config.engines:
-        path = f"/engines/{config.name}/metrics"
+    for variant in study.config.variants:
+        path = f"/engines/{variant.name}/metrics"
         if path in tree.groups:
             metrics = tree[path].to_dataset()
-            metrics = metrics.assign_coords(shift=tree[f"/engines/{config.name}"].coords["shift"])
-            parts.append(_engine_tables(config.name, metrics, failures, study.config.qc))
+            metrics = metrics.assign_coords(shift=tree[f"/engines/{variant.name}"].coords["shift"])
+            frames = _engine_tables(variant.name, metrics, failures, study.config.qc)
+            parts.append([_labelled(frame, variant) for frame in frames])
     if not parts:
         raise MissingArrayError(f"{study.path} has no metrics yet", remedy=f"lam run {study.path}")
     return StudyTables(
         *(pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
     )
+
+
+def _labelled(frame: pd.DataFrame, variant: Variant) -> pd.DataFrame:
+    """Rows of a group of the store under its engine, with its harmonization after the shift."""
+    if frame.empty:
+        return frame
+    named = frame.assign(engine=variant.engine.name)
+    at = int(named.columns.get_indexer(["shift"])[0]) + 1
+    named.insert(at, "harmonization", variant.harmonization)
+    return named
 
 
 def _engine_tables(

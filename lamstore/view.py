@@ -15,7 +15,6 @@ from typing import Any, overload
 
 import dask.array as da
 import numpy as np
-import pandas as pd
 import xarray as xr
 import zarr
 
@@ -266,13 +265,13 @@ def _harmonized_dataset(catalogue: Catalogue, engine: str, source: str) -> xr.Da
     parts = [_in_order(part, parts[0], g) for g, part in zip(groups, parts, strict=True)]
     stacked = xr.concat(
         parts,
-        pd.Index(names, name="harmonization"),
+        "harmonization",
         data_vars="all",
         coords="minimal",
         compat="override",
         join="exact",
         combine_attrs="drop_conflicts",
-    )
+    ).assign_coords(harmonization=np.array(names))
     inputs = _named(catalogue, "", source)
     merged = xr.merge([inputs, stacked], combine_attrs="drop_conflicts", join="exact")
     return merged.assign_attrs(engine=engine)

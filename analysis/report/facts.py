@@ -24,7 +24,7 @@ from analysis.tables import (
     normalise_uncertainty,
     uncertainty_columns,
 )
-from lamstore.config import EngineConfig, StudyConfig
+from lamstore.config import NO_HARMONIZATION, EngineConfig, StudyConfig
 from lamstore.errors import AnalysisError, LamstoreError, MissingArrayError
 from lamstore.ledger import Record
 from lamstore.study import Study
@@ -108,7 +108,7 @@ def gather(study: Study) -> Facts:
     known, left_out = _cohort(study)
     jobs, failed, seen = _ledger(study)
     subjects = known or seen
-    names = {engine.name for engine in study.config.engines}
+    names = {variant.name for variant in study.config.variants}
     failures = tuple(
         f for f in failed if f.unit.subject in subjects and f.unit.engine in {"", *names}
     )
@@ -186,7 +186,15 @@ def _engine(
         for name, frame in vars(tables).items()
     }
     found, why = _audit(mine["longitudinal"], mine["uncertainty"], study)
+    # Only the audit compares harmonizations; subject by subject the page shows the engine alone.
+    mine = {name: _alone(frame) for name, frame in mine.items()}
     return EngineFacts(config=config, audit=found, why=why, failures=failures, **mine)
+
+
+def _alone(frame: pd.DataFrame) -> pd.DataFrame:
+    if frame.empty:
+        return frame
+    return frame[frame["harmonization"] == NO_HARMONIZATION].reset_index(drop=True)
 
 
 def _audit(
