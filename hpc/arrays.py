@@ -17,6 +17,9 @@ from lamstore.units import Unit
 GUESSED_S = {"ingest": 4.0, "infer": 6.0, "compare": 2.0}
 """Time of a unit of which nothing has been measured yet."""
 
+WORTHWHILE_S = 30.0
+"""A task is not divided below this: starting Python and loading an engine takes seconds."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -99,7 +102,8 @@ def units_per_task(group: Group, profile: Profile, mean_s: float) -> int:
     for_target = profile.task_minutes * 60 * processes / mean_s
     within_limit = 0.8 * group.time_s * processes / mean_s
     spread = math.ceil(count / (profile.throttle or profile.parallel_tasks))
-    chosen = max(1, int(min(for_target, within_limit, spread)))
+    worthwhile = WORTHWHILE_S * processes / mean_s
+    chosen = max(1, int(min(for_target, within_limit, max(spread, worthwhile))))
     return max(1, min(_whole_subjects(group.units, chosen), count))
 
 

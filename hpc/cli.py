@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -33,6 +32,7 @@ every voxel, [cyan]ledger/[/cyan] what is done, [cyan]report.html[/cyan] what it
 Exit status: 0 all well, 1 some subjects failed (the rest is done), 2 nothing could be done.""",
 )
 
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"lamstore {__version__}")
@@ -50,9 +50,9 @@ def _main(
 
 def register() -> None:
     """Attach every command; their own imports happen when they run."""
-    from hpc.commands import analysing, auditing, looking, making
+    from hpc.commands import analysing, auditing, clusters, looking, making, state
 
-    for module in (making, auditing, looking, analysing):
+    for module in (making, auditing, clusters, state, looking, analysing):
         module.add_to(app)
 
 

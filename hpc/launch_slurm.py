@@ -30,17 +30,22 @@ def launch_slurm(
     if request.dry_run:
         _show_scripts(run, console)
         return run
-    jobs = submit(run)
+    submit(run)
+    announce(run, console)
+    return run
+
+
+def announce(run: RunFolder, console: Console) -> None:
+    """Say what was submitted."""
     arrays = run.facts.arrays.values()
     units = sum(array.end - array.begin for array in arrays)
     tasks = sum(array.tasks for array in arrays)
     console.print(
         f"Run [bold]{run.id}[/bold]: {units} units in {tasks} tasks of {len(arrays)} arrays, "
-        f"jobs {', '.join(jobs)}.",
+        f"jobs {', '.join(run.jobs())}.",
         highlight=False,
         soft_wrap=True,
     )
-    return run
 
 
 def _show_scripts(run: RunFolder, console: Console) -> None:

@@ -197,14 +197,14 @@ _WAIT = (
 
 
 def _ending(batch: Batch) -> list[str]:
-    single = batch.tasks is None
-    job = "$SLURM_JOB_ID" if single else "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
-    lines = [
-        f"if ((status == {STOPPED})); then",
-        f'    scontrol requeue "{job}"',
-        "    sleep 60 # the requeue ends this script",
-        "fi",
-    ]
+    lines = []
+    if batch.tasks is not None:
+        lines += [
+            f"if ((status == {STOPPED})); then",
+            '    scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"',
+            "    sleep 60 # the requeue ends this script",
+            "fi",
+        ]
     if batch.next_submit:
         lines += [
             f"if ((status == {RESUBMIT})); then",

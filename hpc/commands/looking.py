@@ -1,18 +1,14 @@
-"""What is there, and is it sound? `lam status`, `verify`, `tables`, `export`."""
+"""What is there, and is it sound? `lam verify`, `tables`, `export`."""
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from lamstore.study import Study
-
-if TYPE_CHECKING:
-    from hpc.status import StudyStatus
 
 StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="The study directory.")]
 
@@ -26,52 +22,9 @@ class Format(StrEnum):
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands of this module."""
-    app.command("status", rich_help_panel="Look")(status)
     app.command("verify", rich_help_panel="Look")(verify)
     app.command("tables", rich_help_panel="Look")(tables)
     app.command("export", rich_help_panel="Look")(export)
-
-
-def status(
-    study: StudyPath,
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
-) -> None:
-    """Done, failed and pending units of each job, and where the errors are."""
-    from rich.console import Console
-
-    from hpc.run import make_plan
-    from hpc.status import study_status
-
-    found = study_status(make_plan(Study.at(study), keep=False))
-    if as_json:
-        typer.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
-    else:
-        _show_status(found, study, Console())
-
-
-def _show_status(found: StudyStatus, study: Path, console: object) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    assert isinstance(console, Console)
-    table = Table(header_style="bold")
-    table.add_column("job")
-    for column in ("done", "failed", "pending"):
-        table.add_column(column, justify="right")
-    for job in found.jobs:
-        blocked = f" ({job.blocked} blocked)" if job.blocked else ""
-        failed = f"[red]{job.failed}[/red]" if job.failed else "0"
-        table.add_row(job.job, str(job.done), failed, f"{job.pending}{blocked}")
-    console.print(table)
-    for record in found.failures[:20]:
-        cause = record.error.get("cause", "error")
-        console.print(f"[red]✗[/red] {record.unit} [dim]({cause})[/dim]", highlight=False)
-        message = record.error.get("message", "").replace("\n", "\n    ")
-        console.print(f"    {message}", highlight=False, markup=False)
-    if len(found.failures) > 20:
-        console.print(f"… and {len(found.failures) - 20} more: lam status {study} --json")
-    if not found.complete:
-        console.print(f"Next: [cyan]lam run {study}[/cyan]", highlight=False)
 
 
 def verify(
