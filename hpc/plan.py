@@ -157,9 +157,10 @@ def report_unit(config: StudyConfig, engines: Sequence[EngineFacts], words: Word
     failures = sorted(
         (key, word.fingerprint) for key, word in words.items() if word.state == "failed"
     )
-    made = digest(
-        ["report", JOBS["report"].version, config, [w and w.fingerprint for w in cohorts], failures]
-    )
+    # Where the cohort lies and which cluster computes decide no result: a study may move.
+    asked = config.model_dump(mode="json", exclude={"cluster": True, "dataset": {"root"}})
+    gathered = [word and word.fingerprint for word in cohorts]
+    made = digest(["report", JOBS["report"].version, asked, gathered, failures])
     return Unit("report", fingerprint=made)
 
 
