@@ -91,8 +91,7 @@ def _labelled(frame: pd.DataFrame, variant: Variant) -> pd.DataFrame:
     if frame.empty:
         return frame
     named = frame.assign(engine=variant.engine.name)
-    at = int(named.columns.get_indexer(["shift"])[0]) + 1
-    named.insert(at, "harmonization", variant.harmonization)
+    named.insert(list(named.columns).index("shift") + 1, "harmonization", variant.harmonization)
     return named
 
 
@@ -143,7 +142,7 @@ def _context(longitudinal: pd.DataFrame) -> pd.DataFrame:
 
 def _flags(uncertainty: pd.DataFrame, longitudinal: pd.DataFrame, qc: QcConfig) -> pd.DataFrame:
     nothing = pd.DataFrame({"subject": [], "shift": []}, dtype=object)
-    if longitudinal.empty or not any(c.startswith(f"unc_{PRIMARY}_") for c in uncertainty):
+    if longitudinal.empty or not any(str(c).startswith(f"unc_{PRIMARY}_") for c in uncertainty):
         return nothing
     base = longitudinal[(longitudinal["shift"] == NO_SHIFT) & longitudinal["ok"].astype(bool)]
     plain = uncertainty[uncertainty["shift"] == NO_SHIFT]
@@ -203,8 +202,8 @@ def _wide(metrics: xr.Dataset, columns: list[str], engine: str) -> pd.DataFrame:
     if not columns:
         return pd.DataFrame()
     data = metrics[columns]
-    # A scan that was computed has a brain; its lesion means may be NaN for want of a lesion.
-    computed = data["brain_voxels"].notnull()
+    # Of a scan that was computed something is known; its lesion means may be NaN for want of one.
+    computed = data.to_array().notnull().any("variable")
     filled = data.where(computed, data.sel(shift=NO_SHIFT, drop=True))
     frames = [
         filled.sel(timepoint=t, drop=True)

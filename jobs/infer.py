@@ -7,6 +7,7 @@ rounded to float16 for the store.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from jobs.engines.base import Engine, EngineInput, Segmentation
 from jobs.shift import Shift, seed
+from jobs.structural import structural_summary
 from jobs.uncertainty import OF_THE_MEAN, summaries, uncertainty_maps
 from jobs.workbench import (
     Images,
@@ -26,10 +28,10 @@ from lamstore.errors import EngineError
 from lamstore.grid import Grid
 from lamstore.units import NO_SHIFT, Unit
 
-VERSION = "1"
+VERSION = "2"
 
 
-def stored_measures(engine: Engine, wanted: tuple[str, ...]) -> tuple[str, ...]:
+def stored_measures(engine: Engine, wanted: Sequence[str]) -> tuple[str, ...]:
     """Measures that an engine allows: a single member has no disagreement, none has nothing."""
     if not engine.members:
         return ()
@@ -104,6 +106,8 @@ def _store(
         named = dict(zip(measures, maps, strict=True))
         mask = found.mask.astype(bool, copy=False)
         summary = summaries(named, mask, brainmask, grid.spacing_mm, config.boundary_mm)
+    if len(engine.members) > 1:
+        summary |= structural_summary(found.mask, found.probability)
     arrays = {f"{group}/{n}": bench.store.write(f"{group}/{n}", b, **at) for n, b in blocks.items()}
     return arrays, summary
 

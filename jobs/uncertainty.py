@@ -15,8 +15,6 @@ two KL measures depend on that bound.
 References
 ----------
 Malinin, Gales: Uncertainty estimation in autoregressive structured prediction. ICLR 2021.
-Molchanova et al.: Structural-based uncertainty in deep learning across anatomical scales:
-analysis in white matter lesion segmentation. Computers in Biology and Medicine 184, 2025.
 """
 
 from __future__ import annotations
@@ -27,16 +25,8 @@ from math import nan
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.metrics.components import (
-    Connectivity,
-    Mask,
-    Spacing,
-    dilate_mm,
-    label_box,
-    union_box,
-)
-from jobs.metrics.lesionwise import match_labels
-from jobs.metrics.overlap import check_same_shape, confusion, iou
+from jobs.metrics.components import Mask, Spacing, dilate_mm
+from jobs.metrics.overlap import check_same_shape
 from lamstore.errors import ConfigError, GridError
 
 EPSILON = 1e-6
@@ -224,58 +214,3 @@ def table_columns(summary: Mapping[str, float], timepoint: str) -> dict[str, flo
         f"{name}_{timepoint}" if name in COUNTS else f"unc_{name}_{timepoint}": value
         for name, value in summary.items()
     }
-
-
-def lesion_structural_uncertainty(
-    mask: Mask,
-    probability: NDArray[np.floating],
-    threshold: float = 0.5,
-    connectivity: Connectivity = 26,
-) -> NDArray[np.float64]:
-    """Disagreement on each lesion: 1 − mean over members of its IoU with its match (LSU).
-
-    The match of a lesion in a member is the member's lesion of highest IoU with it, among the
-    connected components of probability ≥ threshold; IoU is 0 where it touches none.
-
-    Parameters
-    ----------
-    mask : (x, y, z) bool ndarray
-        The ensemble's mask.
-    probability : (member, x, y, z) float ndarray
-    threshold : float
-    connectivity : {6, 18, 26}
-
-    Returns
-    -------
-    (n,) float64 ndarray
-        One value a lesion, in the order of `components.label`; empty for an empty mask.
-    """
-    check_same_shape(mask=mask, member=probability[0])
-    members = [member >= threshold for member in probability]
-    box = union_box(mask, *members)
-    if box is None:
-        return np.empty(0)
-    labelled = label_box(mask[box], connectivity)
-    pairs = (match_labels(labelled, label_box(each[box], connectivity)) for each in members)
-    return np.asarray(1 - np.mean([pair.best_iou() for pair in pairs], axis=0))
-
-
-def patient_structural_uncertainty(
-    mask: Mask, probability: NDArray[np.floating], threshold: float = 0.5
-) -> float:
-    """Disagreement on a scan: 1 − mean over members of the IoU with the ensemble's mask (PSU).
-
-    Parameters
-    ----------
-    mask : (x, y, z) bool ndarray
-    probability : (member, x, y, z) float ndarray
-        A member's mask is probability ≥ threshold.
-
-    Returns
-    -------
-    float
-        0 where all are empty; a member that is empty alone counts as IoU 0.
-    """
-    check_same_shape(mask=mask, member=probability[0])
-    overlaps = [iou(confusion(member >= threshold, mask)) for member in probability]
-    return 1 - float(np.mean(overlaps))

@@ -105,7 +105,17 @@ class MetricConfig(_Section):
 class UncertaintyConfig(_Section):
     """Which voxel maps of uncertainty are stored at inference."""
 
-    measures: tuple[str, ...] = ("ens_var", "prob_entropy")
+    measures: tuple[
+        Literal[
+            "ens_var",
+            "prob_entropy",
+            "prob_p1mp",
+            "mutual_information",
+            "expected_pairwise_kl",
+            "reverse_mutual_information",
+        ],
+        ...,
+    ] = ("ens_var", "prob_entropy")
     boundary_mm: float = Field(default=1.0, ge=0)
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from jobs import structural
 from jobs import uncertainty as u
 from lamstore.errors import ConfigError, GridError
 
@@ -158,8 +159,10 @@ def test_structural_uncertainty_of_known_members():
     miss[7:11, 0:4, 0:4] = 0.7
     members = np.stack([agree, half, miss])
     expected = [1 - (1 + 0.5 + 0) / 3, 0]
-    assert sorted(u.lesion_structural_uncertainty(mask, members)) == pytest.approx(expected[::-1])
-    assert u.patient_structural_uncertainty(mask, members) == pytest.approx(
+    assert sorted(structural.lesion_structural_uncertainty(mask, members)) == pytest.approx(
+        expected[::-1]
+    )
+    assert structural.patient_structural_uncertainty(mask, members) == pytest.approx(
         1 - (1 + 96 / 128 + 64 / 128) / 3
     )
 
@@ -167,11 +170,11 @@ def test_structural_uncertainty_of_known_members():
 def test_structural_uncertainty_without_lesions():
     none = np.zeros((4, 4, 4), bool)
     quiet, loud = np.zeros((2, 4, 4, 4), np.float32), np.ones((2, 4, 4, 4), np.float32)
-    assert u.lesion_structural_uncertainty(none, quiet).size == 0
-    assert u.lesion_structural_uncertainty(none, loud).size == 0
-    assert u.lesion_structural_uncertainty(~none, quiet).tolist() == [1]
-    assert u.patient_structural_uncertainty(none, quiet) == 0
-    assert u.patient_structural_uncertainty(none, loud) == 1
+    assert structural.lesion_structural_uncertainty(none, quiet).size == 0
+    assert structural.lesion_structural_uncertainty(none, loud).size == 0
+    assert structural.lesion_structural_uncertainty(~none, quiet).tolist() == [1]
+    assert structural.patient_structural_uncertainty(none, quiet) == 0
+    assert structural.patient_structural_uncertainty(none, loud) == 1
 
 
 def test_lesions_keep_the_order_of_their_labels(blobs):
@@ -179,7 +182,7 @@ def test_lesions_keep_the_order_of_their_labels(blobs):
 
     mask = blobs(3)
     members = np.stack([blobs(3) ^ blobs(k, share=0.02) for k in (4, 5)]).astype(np.float32)
-    ours = u.lesion_structural_uncertainty(mask, members)
+    ours = structural.lesion_structural_uncertainty(mask, members)
     labels, count = label(mask)
     assert ours.size == count
     for lesion in range(1, count + 1):
@@ -192,3 +195,25 @@ def test_lesions_keep_the_order_of_their_labels(blobs):
             ]
             scores.append(max(overlaps))
         assert ours[lesion - 1] == pytest.approx(1 - np.mean(scores))
+
+
+def test_structural_summary_of_a_corner_is_that_of_the_whole():
+    mask = np.zeros((30, 20, 20), bool)
+    mask[9:21, 7:13, 7:13] = cubes()
+    members = np.stack([mask, np.roll(mask, 1, axis=0)]).astype(np.float32)
+    found = structural.structural_summary(mask, members)
+    lesions = structural.lesion_structural_uncertainty(mask, members)
+    assert found == {
+        "structural_patient": structural.patient_structural_uncertainty(mask, members),
+        "structural_lesion_mean": pytest.approx(lesions.mean()),
+        "structural_lesion_max": lesions.max(),
+    }
+    assert 0 < found["structural_patient"] < 1
+
+
+def test_structural_summary_without_lesions():
+    none, quiet = np.zeros((4, 4, 4), bool), np.zeros((2, 4, 4, 4), np.float32)
+    found = structural.structural_summary(none, quiet)
+    assert found["structural_patient"] == 0
+    assert np.isnan([found["structural_lesion_mean"], found["structural_lesion_max"]]).all()
+    assert structural.structural_summary(none, quiet + 1)["structural_patient"] == 1
