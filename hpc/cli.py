@@ -24,12 +24,14 @@ app = typer.Typer(
 A study is a directory: [cyan]study.yaml[/cyan] says what to audit, [cyan]store.zarr[/cyan] holds
 every voxel, [cyan]ledger/[/cyan] what is done, [cyan]report.html[/cyan] what it means.
 
-    [cyan]lam demo demo[/cyan]                            a whole audit on generated brains, two minutes
-    [cyan]lam new study --dataset open-ms --root DIR[/cyan]   describe your cohort
-    [cyan]lam run study[/cyan]                            do what is not done yet; interrupt and rerun at will
-    [cyan]python -c "import lamstore; print(lamstore.open('study'))"[/cyan]
+  [cyan]lam demo demo[/cyan]              a whole audit on generated brains, in a minute
+  [cyan]lam new study --dataset open-ms --root DIR[/cyan]
+                             describe your cohort
+  [cyan]lam run study[/cyan]              do what is not done yet; interrupt and rerun
+  [cyan]lam status study[/cyan]           how far it is, what failed and why
+  [cyan]lamstore.open("study")[/cyan]     the same in Python, lazily, with xarray
 
-Exit status: 0 all well, 1 some subjects failed (the rest is done), 2 nothing could be done.""",
+Exit status: 0 all well; 1 some units failed, the rest is done; 2 nothing could be done.""",
 )
 
 
