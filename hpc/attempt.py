@@ -1,0 +1,128 @@
+"""How often was this batch of units begun, what did earlier attempts leave, which unit kills?
+
+A worker that dies takes its batch along, and another worker begins it again. Each attempt leaves a
+marker and its own ledger file, so the next one does only what is left, and knows at which unit its
+predecessor died. A unit at which the worker died three times is recorded as failed.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+
+from hpc.run_folder import RunFolder
+from lamstore.ledger import Entry
+from lamstore.units import Unit
+
+LIMIT = 3
+"""So many workers may one unit kill."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at a batch.
+
+    Attributes
+    ----------
+    run : RunFolder
+    batch : str
+    number : int
+        From 1.
+    settled : mapping of unit key to the word of an earlier attempt
+    blamed : mapping of unit key to the number of workers that died at it
+    killers : mapping of unit key to the cause of the last such death
+    """
+
+    run: RunFolder
+    batch: str
+    number: int
+    settled: Mapping[str, Entry] = field(default_factory=dict)
+    blamed: Mapping[str, int] = field(default_factory=dict)
+    killers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def task(self) -> str:
+        """Stem of its ledger file."""
+        return _task(self.run, self.batch, self.number)
+
+    @property
+    def superseded(self) -> bool:
+        """Whether a later attempt has begun: this one was taken for dead and must not write."""
+        return _marker(self.run, self.batch, self.number + 1).exists()
+
+
+def begin(run: RunFolder, batch: str, units: Sequence[Unit], log: str = "") -> Attempt:
+    """Begin the next attempt at a batch.
+
+    Parameters
+    ----------
+    log : str
+        Where the death of this worker will be told.
+    """
+    note = {"host": socket.gethostname(), "pid": os.getpid(), "log": log}
+    number = _mark(run, batch, orjson.dumps(note))
+    settled: dict[str, Entry] = {}
+    blamed: Counter[str] = Counter()
+    killers: dict[str, str] = {}
+    for earlier in range(1, number):
+        settled |= _words(run, batch, earlier)
+        culprit = next((unit.key for unit in units if unit.key not in settled), None)
+        if culprit is not None:
+            blamed[culprit] += 1
+            killers[culprit] = _cause(_marker(run, batch, earlier))
+    return Attempt(run, batch, number, settled, blamed, killers)
+
+
+def _mark(run: RunFolder, batch: str, note: bytes) -> int:
+    number = 1
+    (run.path / "attempts").mkdir(exist_ok=True)
+    while True:
+        try:
+            with _marker(run, batch, number).open("xb") as stream:
+                stream.write(note)
+            return number
+        except FileExistsError:
+            number += 1
+
+
+def _marker(run: RunFolder, batch: str, number: int) -> Path:
+    return run.path / "attempts" / f"{batch}.{number}"
+
+
+def _task(run: RunFolder, batch: str, number: int) -> str:
+    return f"{run.id}-{batch}-a{number}"
+
+
+def _words(run: RunFolder, batch: str, number: int) -> dict[str, Entry]:
+    """What one attempt has settled: the last word of each unit, unless that is ``started``."""
+    path = run.study.ledger.folder / f"{_task(run, batch, number)}.jsonl"
+    if not path.exists():
+        return {}
+    words: dict[str, Entry] = {}
+    for line in path.read_bytes().split(b"\n"):
+        try:
+            body = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            continue  # the end, or a torn line
+        if "unit" in body:
+            words[body["unit"]] = Entry(body["state"], body["fingerprint"], body["finished"])
+    return {key: word for key, word in words.items() if word.state != "started"}
+
+
+def _cause(marker: Path) -> str:
+    """Why the process of an attempt died, by what its nanny said."""
+    note = orjson.loads(marker.read_bytes() or b"{}")
+    log, pid = note.get("log", ""), note.get("pid", 0)
+    if not log or not Path(log).exists():
+        return "worker died"
+    for line in Path(log).read_text(errors="replace").splitlines():
+        budget = f"pid={pid})" in line and "exceeded" in line
+        if budget or (f"process {pid} was killed by signal 9" in line):
+            return "out of memory"
+    return "worker died"

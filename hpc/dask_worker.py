@@ -1,0 +1,83 @@
+"""What does a dask worker do? One batch of units after the other, store and engines kept open."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from hpc.attempt import LIMIT, Attempt, begin
+from hpc.execute import execute
+from hpc.origin import check_origin
+from hpc.provenance import provenance, study_digest
+from hpc.run_folder import RunFolder
+from jobs.workbench import Workbench
+from lamstore.errors import ExecutorError
+from lamstore.ledger import LedgerFile, failed
+from lamstore.study import Study
+from lamstore.units import Unit, parse_key
+
+LOG = "LAMSTORE_WORKER_LOG"
+"""Environment variable with the path of this worker's log."""
+
+Asked = tuple[str, str, bool]
+"""Key and fingerprint of a unit, and whether the ledger calls it done already."""
+
+Answer = dict[str, Any]
+
+
+def do_batch(study: str, run: str, batch: str, asked: Sequence[Asked]) -> list[Answer]:
+    """Do the units of a batch that no earlier attempt has settled.
+
+    Returns
+    -------
+    list of dict
+        ``unit``, ``state``, ``seconds`` and ``message`` of every unit of the batch.
+    """
+    folder, bench = _open(study, run)
+    units = [parse_key(key, fingerprint) for key, fingerprint, _ in asked]
+    again = {key for key, _, done in asked if done}
+    attempt = begin(folder, batch, units, os.environ.get(LOG, ""))
+    with LedgerFile(folder.study.ledger.folder, attempt.task, provenance(folder.study)) as ledger:
+        return [_do(bench, ledger, attempt, unit, again=unit.key in again) for unit in units]
+
+
+@lru_cache(maxsize=1)
+def _open(study: str, run: str) -> tuple[RunFolder, Workbench]:
+    """Once for each process: nothing that is kept open outlives a run."""
+    check_origin()
+    folder = RunFolder(Study.at(study), run)
+    if study_digest(folder.study) != folder.facts.study_digest:
+        raise ExecutorError(
+            f"study.yaml has changed since run {run} was planned", remedy="end the run, begin again"
+        )
+    return folder, Workbench(folder.study)
+
+
+def _do(
+    bench: Workbench, ledger: LedgerFile, attempt: Attempt, unit: Unit, *, again: bool
+) -> Answer:
+    known = attempt.settled.get(unit.key)
+    if known is not None:
+        return {"unit": unit.key, "state": known.state, "seconds": 0.0, "message": ""}
+    if attempt.superseded:
+        raise ExecutorError(f"batch {attempt.batch} was begun again elsewhere")
+    if attempt.blamed.get(unit.key, 0) >= LIMIT:
+        record = failed(unit, _killer(attempt, unit), 0.0)
+        ledger.append(record)
+    else:
+        record = execute(bench, ledger, unit, again=again or attempt.number > 1)
+    message = record.error.get("message", "")
+    return {
+        "unit": unit.key,
+        "state": record.state,
+        "seconds": record.seconds,
+        "message": message,
+    }
+
+
+def _killer(attempt: Attempt, unit: Unit) -> dict[str, str]:
+    cause = attempt.killers[unit.key]
+    message = f"the worker died {attempt.blamed[unit.key]} times at this unit ({cause})"
+    return {"type": "KilledWorker", "message": message, "cause": cause, "traceback": ""}
