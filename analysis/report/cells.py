@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from analysis.report.words import as_float, compact, mm3, number
 from analysis.robustness import level_name
 from analysis.tables import ShiftLabel
 from lamstore.units import NO_SHIFT
+
+LONGEST = 180
+"""Letters of an error in the table; the whole of it stands with the subject's picture."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,12 @@ def _last_dice(row: SubjectRow) -> float:
 def columns(rows: Sequence[SubjectRow]) -> list[Column]:
     """Columns for which some subject has a value."""
     dice = [
-        Column(f"Dice {p}", f"Dice of {p} with the change truth", _of(f"dice_{p}"), number)
+        Column(
+            f"Dice {p.removeprefix('chg_')}",
+            f"Dice of {p} with the change truth",
+            _of(f"dice_{p}"),
+            number,
+        )
         for p in proxies([*rows])
         if p in ("chg_tight", "chg_sym_cons")
     ]
@@ -89,7 +98,10 @@ def status(row: SubjectRow) -> tuple[str, str]:
         return STATES[row.state], "bad" if row.state in ("failed", "missing") else "warn"
     if row.flagged:
         return "needs review", "warn"
-    return ("doubtful", "warn") if row.doubtful else ("no objection", "good")
+    if row.doubtful:
+        return "doubtful", "warn"
+    tried = row.judged or np.isfinite(row.number("deltav_abs_p95"))
+    return ("no objection", "good") if tried else ("not judged", "")
 
 
 def why(row: SubjectRow) -> str:
@@ -97,12 +109,15 @@ def why(row: SubjectRow) -> str:
     if row.failures:
         first = row.failures[0]
         more = f" (and {len(row.failures) - 1} more)" if len(row.failures) > 1 else ""
-        return f"{first.where}: {first.message.splitlines()[0]}{more}"
+        # The second line of an error says what was found.
+        text = " ".join(line.strip() for line in first.message.splitlines()[:2])
+        return f"{first.where}: {shorten(text, LONGEST)}{more}"
     said = []
     if row.flagged:
         said.append("QC: " + " and ".join(_high(row)))
     if row.number("deltav_abs_p95") >= 0 and not row.values.get("exceeds_spurious"):
-        said.append(f"shifts move ΔV as far ({row.values.get('worst_shift')} most)")
+        worst = str(row.values.get("worst_shift")).replace("-", "\u2011")  # does not break
+        said.append(f"shifts move ΔV as far, {worst} most")
     return "; ".join(said)
 
 

@@ -13,6 +13,10 @@ from analysis.report.words import compact
 
 NAMED = 24
 """Up to so many points are named."""
+LETTER = 5.6
+"""Width of a letter of a name, about."""
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,7 @@ class Points:
         ``subject``, `x`, `y`; incomplete rows are left out.
     x_line, y_line : float or None
         Threshold of QC; limit of failure.
-    quarter : str
-        What it means to lie left of `x_line` and above `y_line`; shaded when both are there.
+        Left of the first and above the second is confident but wrong; shaded when both are there.
     """
 
     table: pd.DataFrame
@@ -36,7 +39,6 @@ class Points:
     flagged: frozenset[str]
     x_line: float | None = None
     y_line: float | None = None
-    quarter: str = ""
 
 
 def scatter_chart(points: Points) -> Markup:
@@ -53,13 +55,41 @@ def scatter_chart(points: Points) -> Markup:
         svg.upright(up, left, right),
         turned.format(middle, Markup('text-anchor="middle"'), name),
     ]
-    for subject, a, b in rows.itertuples(index=False):
-        parts.append(_point(points, (across(a), up(b)), str(subject), (a, b)))
-        if len(rows) <= NAMED:
-            beside, anchor = (-8, "end") if across(a) > (left + right) / 2 else (8, "start")
-            x, y = across(a) + beside, up(b) - 6
-            parts.append(svg.words(x, y, str(subject), "tick small", anchor))
+    places = [(across(a), up(b)) for a, b in zip(rows[points.x], rows[points.y], strict=True)]
+    if len(rows) <= NAMED:
+        parts.append(_names(places, [str(s) for s in rows["subject"]], right))
+    for place, (subject, a, b) in zip(places, rows.itertuples(index=False), strict=True):
+        parts.append(_point(points, place, str(subject), (a, b)))
     return svg.drawing(470, bottom + 42, f"{name} against {points.labels[0]}", *parts)
+
+
+def _names(places: list[tuple[float, float]], names: list[str], right: float) -> Markup:
+    """Names beside their points, each where it covers the fewest points and names."""
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in places]
+    parts = []
+    for (x, y), name in zip(places, names, strict=True):
+        width = LETTER * len(name)
+        tries = [
+            (x + dx if anchor == "start" else x - dx, y + dy, anchor)
+            for dy in (-5.0, 13.0, 4.0, -17.0, 25.0)
+            for dx, anchor in ((8.0, "start"), (8.0, "end"))
+        ]
+        boxes = [
+            (a, b - 9, a + width, b + 2) if anchor == "start" else (a - width, b - 9, a, b + 2)
+            for a, b, anchor in tries
+        ]
+        costs = [_overlaps(found, taken) + 9 * (found[2] > right) for found in boxes]
+        best = costs.index(min(costs))
+        taken.append(boxes[best])
+        a, b, anchor = tries[best]
+        parts.append(svg.words(a, b, name, "tick small", anchor))
+    return Markup("").join(parts)
+
+
+def _overlaps(found: Box, others: list[Box]) -> int:
+    return sum(
+        found[0] < o[2] and o[0] < found[2] and found[1] < o[3] and o[1] < found[3] for o in others
+    )
 
 
 def _point(
@@ -79,7 +109,7 @@ def _lines(points: Points, across: Axis, up: Axis) -> Markup:
     parts = []
     if x is not None and y is not None:
         parts.append(svg.box(left, top, x - left, y - top, cls="blind"))
-        parts.append(svg.words(left + 8, y - 6, points.quarter, "tick small"))
+        parts.append(svg.words(left + 8, y - 6, "confident but wrong", "tick small"))
     if x is not None:
         tip = f"QC threshold {compact(points.x_line)}"
         parts.append(svg.line(x, top, x, bottom, cls="threshold", tip=tip))

@@ -135,9 +135,10 @@ def _level_names(summary: pd.DataFrame, panel: Panel, y: float) -> Markup:
 
 
 def _folded(text: str, longest: int = 10) -> list[str]:
-    """`text`, in two lines of similar length when it is long."""
+    """`text`; when it is long in two lines, before a bracket or of similar length."""
     spaces = [i for i, letter in enumerate(text) if letter == " "]
     if len(text) <= longest or not spaces:
         return [text]
-    cut = min(spaces, key=lambda i: (max(i, len(text) - i - 1), i))
+    balanced = min(spaces, key=lambda i: (max(i, len(text) - i - 1), i))
+    cut = text.find(" (") if " (" in text else balanced
     return [text[:cut], text[cut + 1 :]]

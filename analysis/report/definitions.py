@@ -43,16 +43,17 @@ def _change(config: StudyConfig) -> Iterator[Definition]:
     yield (
         "chg_tight",
         (
-            f"(m1 and not m0 {grown}) or (m0 and not m1 {grown}); {small}. The change that a shift of "
-            "one lesion border cannot make."
+            f"(m1 and not m0 {grown}) or (m0 and not m1 {grown}); {small}. A lesion border "
+            "that moves a little makes none."
         ),
     )
     yield (
         "Pictures",
         (
-            "Coloured voxels are the raw change (new: m1 and not m0; vanished: m0 and not m1), before "
-            "any dilation; outlines follow voxel borders. Slices: those with most change, at least "
-            "8 mm apart. Each image is windowed from its own 1st to 99.5th percentile in the brain."
+            "Coloured voxels are the raw change (new: m1 and not m0; vanished: m0 and not m1), "
+            "before any dilation; outlines follow voxel borders. Slices: those with most change, "
+            "at least 8 mm apart. Each image is windowed from its own 1st to 99.5th percentile in "
+            "the brain."
         ),
     )
 
@@ -66,9 +67,7 @@ def _truth(config: StudyConfig) -> Iterator[Definition]:
     )
     yield (
         "nDSC",
-        (
-            "Dice normalised to a lesion load of 0.1 % of the voxels (Raina et al. 2023; Shifts 2022)."
-        ),
+        ("Dice normalised to a lesion load of 0.1 % of the voxels (Raina et al. 2023)."),
     )
     yield (
         "Lesion F1, recall",
@@ -109,8 +108,8 @@ def _uncertainty(config: StudyConfig, audit: AuditResult | None) -> Iterator[Def
     yield (
         "QC thresholds",
         (
-            f"Cohort quantiles: {qc.uncertainty_quantile:g} of the follow-up's uncertainty (mean in "
-            f"lesion; 95th percentile in brain), {qc.change_quantile:g} of |ΔV|."
+            f"Cohort quantiles: {qc.uncertainty_quantile:g} of the follow-up's uncertainty (mean "
+            f"in lesion; 95th percentile in brain), {qc.change_quantile:g} of |ΔV|."
         ),
     )
     if audit is not None and audit.thresholds is not None:

@@ -11,6 +11,7 @@ import numpy as np
 from analysis.agreement import PROXIES
 from analysis.qc import SMALL_COHORT
 from analysis.report.facts import EngineFacts
+from analysis.report.segmentation import DIFFERENCE, shifted_dice
 from analysis.report.subjects import SubjectRow, proxies
 from analysis.report.words import count, listed, mm3, number
 from analysis.result import AuditResult
@@ -46,14 +47,21 @@ def headline(engine: EngineFacts, rows: Sequence[SubjectRow]) -> Headline:
     tiles = [_completed(rows)]
     tiles += _change_tiles(audit, rows) if audit is not None else []
     tiles += _segmentation_tiles(rows)
-    because = [*_failures(rows), *_doubts(audit, rows), *_breaks(audit, rows), *_truth(rows)]
+    because = [
+        *_failures(rows),
+        *_doubts(audit, rows),
+        *_breaks(audit, rows),
+        *_masks(engine),
+        *_truth(rows),
+    ]
     return Headline(_verdict(audit, rows), tuple(because), tuple(tiles), _warnings(audit, rows))
 
 
 def _verdict(audit: AuditResult | None, rows: Sequence[SubjectRow]) -> str:
     failed = [r for r in rows if r.state in ("failed", "missing")]
     if rows and len(failed) == len(rows):
-        return f"Nothing could be measured: all {count(len(rows), 'subject')} failed."
+        which = "the only subject" if len(rows) == 1 else f"all {len(rows)} subjects"
+        return f"Nothing could be measured: {which} failed."
     if not rows:
         return "There is no subject in this study."
     measured = [r for r in rows if r.change is not None]
@@ -98,22 +106,20 @@ def _change_tiles(audit: AuditResult, rows: Sequence[SubjectRow]) -> list[Tile]:
     tried = [r for r in rows if np.isfinite(r.number("deltav_abs_p95"))]
     if tried:
         beyond = sum(bool(r.values.get("exceeds_spurious")) for r in tried)
-        tiles.append(
-            Tile("Beyond the shifts", f"{beyond} of {len(tried)}",
-                 "have |ΔV| above what shifts alone make", "warn" if beyond < len(tried) else "good")
-        )  # fmt: skip
+        tone: Tone = "warn" if beyond < len(tried) else "good"
+        value, detail = f"{beyond} of {len(tried)}", "have |ΔV| above what shifts alone make"
+        tiles.append(Tile("Beyond the shifts", value, detail, tone))
     if audit.flags is not None:
         flagged = [r.subject for r in rows if r.flagged]
         detail = listed(flagged, 2) if flagged else "none needs review"
         tiles.append(Tile("Flagged by QC", f"{len(flagged)} of {len(audit.flags)}", detail,
                           "warn" if flagged else "plain"))  # fmt: skip
     top = _worst_shift(audit)
-    if top is not None and not top.alone:
-        tiles.append(Tile("What breaks it most", "all alike", f"every shift moves ΔV by a median of "
-                          f"{mm3(top.median)} mm³", "warn"))  # fmt: skip
-    elif top is not None:
-        tiles.append(Tile("What breaks it most", top.name,
-                          f"{top.words}: moves ΔV by a median of {mm3(top.median)} mm³"))  # fmt: skip
+    if top is not None:
+        value = top.name if top.alone else "all alike"
+        first = top.words if top.alone else "every shift"
+        detail = f"{first}: moves ΔV by a median of {mm3(top.median)} mm³"
+        tiles.append(Tile("What breaks it most", value, detail))
     best = _best_proxy(rows)
     if best is not None:
         name, dice, n = best
@@ -158,7 +164,7 @@ def _doubts(audit: AuditResult | None, rows: Sequence[SubjectRow]) -> list[str]:
         quantile = audit.options.quantile
         said.append(
             f"QC flags {listed([r.subject for r in flagged])}: the members disagree more than in "
-            f"{quantile:.0%} of the cohort."
+            f"{100 * quantile:g} % of the cohort."
             if flagged
             else "QC flags nobody."
         )
@@ -209,7 +215,7 @@ def _breaks(audit: AuditResult | None, rows: Sequence[SubjectRow]) -> list[str]:
     spread = f"median |ΔΔV| {mm3(top.median)} mm³, IQR {mm3(low)} to {mm3(high)}, n = {top.n}"
     emptied = [r.subject for r in rows if _emptied(r)]
     said = [
-        f"The shift that moves ΔV most is {top.name} ({top.words}): {spread}."
+        f"The shift that moves ΔV most is {top.name}, {top.words}: {spread}."
         if top.alone
         else f"All shifts move ΔV alike ({spread}): what they share does it, not one of them."
     ]
@@ -219,6 +225,23 @@ def _breaks(audit: AuditResult | None, rows: Sequence[SubjectRow]) -> list[str]:
             "all shifts share (each clips to the brain's p1–p99)."
         )
     return said
+
+
+def _masks(engine: EngineFacts) -> list[str]:
+    """Which shift costs the masks most, where the lesions are known."""
+    if engine.segmentation.empty:
+        return []
+    _, summary = shifted_dice(engine.segmentation)
+    summary = summary[summary["level"] > 0].dropna(subset=[f"{DIFFERENCE}_median"])
+    if summary.empty:
+        return []
+    worst = summary.iloc[int(summary[f"{DIFFERENCE}_median"].to_numpy().argmin())]
+    name, level, n = str(worst["shift"]), int(worst["level"]), int(worst[f"{DIFFERENCE}_n"])
+    change = number(worst[f"{DIFFERENCE}_median"])
+    return [
+        f"The masks suffer most from {name}, {level_name(name, level)}: median change of Dice "
+        f"with the lesion truth {change}, n = {n}."
+    ]
 
 
 def _emptied(row: SubjectRow) -> bool:
@@ -254,6 +277,7 @@ def _truth(rows: Sequence[SubjectRow]) -> list[str]:
 def _warnings(audit: AuditResult | None, rows: Sequence[SubjectRow]) -> tuple[str, ...]:
     said = [] if audit is None else [*audit.warnings]
     small = audit is not None and audit.thresholds is not None
-    if 0 < len(rows) < SMALL_COHORT and not small:
-        said.append(f"{count(len(rows), 'subject')}: too few for a statement about a population.")
+    n = sum(row.state in ("ok", "partial") for row in rows)
+    if 0 < n < SMALL_COHORT and not small:
+        said.append(f"{count(n, 'subject')}: too few for a statement about a population.")
     return tuple(said)

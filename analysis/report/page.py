@@ -23,8 +23,19 @@ from analysis.report.segmentation import METRICS, segmentation_table
 from analysis.report.subjects import SubjectRow
 from analysis.summary import sections
 
-Figures = Mapping[str, tuple[str, str, str]]
-"""Name to title, what to look for, data URI."""
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture of the page: its title, what to look for, a data URI or why there is none."""
+
+    title: str
+    look_for: str
+    source: str
+    why: str = ""
+
+
+Figures = dict[str, Figure]
+"""By name, in reading order."""
 
 SECTION_OF = {
     "Measured change against the truth": "truth",
@@ -41,8 +52,8 @@ ELSEWHERE = {"Read this first", "Cohort", "What could not be computed"}
 FIGURE_OF = {
     "intensity_against_change": "change",
     "qc_roc": "qc",
-    "worst_subjects": "robustness",
     "relative_risk": "robustness",
+    "worst_case": "robustness",
     "protection": "protection",
     "pca": "groups",
     "coassignment": "groups",
@@ -62,7 +73,7 @@ PLACES: dict[str, Any] = dict.fromkeys(
     ),
     (),
 )
-REDRAWN = ("change_per_subject", "dice", "robustness_", "uncertainty_against_")
+REDRAWN = ("change_per_subject", "dice", "robustness_", "uncertainty_against_", "worst_subjects")
 """Figures that the page draws itself, so that they can be pointed at."""
 
 
@@ -109,8 +120,9 @@ def render(facts: Facts, pages: Sequence[EnginePage]) -> str:
     return environment.get_template("report.html.j2").render(
         facts=facts,
         engines=[_context(facts, page) for page in pages],
-        style=Markup(style),  # noqa: S704  our own files
-        script=Markup(script),  # noqa: S704
+        tiles=[*dict.fromkeys(tile.name for page in pages for tile in page.headline.tiles)],
+        style=Markup(style),
+        script=Markup(script),
         definitions=definitions(facts.config, next((p.engine.audit for p in pages), None)),
         provenance=provenance(facts),
         inline=INLINE,
@@ -145,8 +157,8 @@ def _said(page: EnginePage) -> dict[str, list[str]]:
     return found
 
 
-def _figures(page: EnginePage) -> dict[str, list[tuple[str, str, str]]]:
-    found: dict[str, list[tuple[str, str, str]]] = {}
+def _figures(page: EnginePage) -> dict[str, list[Figure]]:
+    found: dict[str, list[Figure]] = {}
     for name, figure in page.figures.items():
         if not name.startswith(REDRAWN):
             places = (place for start, place in FIGURE_OF.items() if name.startswith(start))

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 import lamstore
+from analysis.robustness import level_name
 from lamstore.errors import LamstoreError
+from lamstore.overlay import overlay_levels
 from lamstore.study import Study
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ DRAWN = 200
 """Pictures drawn at all, for each engine; about half a second each."""
 SLICES = 2
 QUALITY = 78
+UNREADABLE = (LamstoreError, OSError, RuntimeError, ValueError)
+"""What torn voxels raise. One torn block must not take the report of all others with it: the page
+says so in the picture's place."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +79,7 @@ def _panel(ds: xr.Dataset, subject: str, rank: int, folder: Path, home: Path) ->
         )
     try:
         picture = webp(ds.sel(subject=subject).lam.overlay(slices=SLICES))
-    except (LamstoreError, OSError, RuntimeError, ValueError) as error:
-        # One torn block must not take the report of all others with it; the page says so.
+    except UNREADABLE as error:
         return Panel(why=f"It cannot be drawn: {error}")
     if rank < INLINE:
         return Panel(data_uri(picture, "webp"), inline=True)
@@ -85,11 +89,36 @@ def _panel(ds: xr.Dataset, subject: str, rank: int, folder: Path, home: Path) ->
     return Panel(path.relative_to(home).as_posix())
 
 
-def webp(figure: Figure, dpi: float = 120) -> bytes:
+def worst_case(study: Study, engine: str, subject: str, shift: str, folder: Path) -> Panel:
+    """One subject's mask under every level of a shift, as a panel of the page.
+
+    Parameters
+    ----------
+    shift : str
+        Name, without a level.
+    folder : Path
+        Gets ``worst_case.webp``.
+    """
+    ds = lamstore.open(study.path, engine=engine)
+    try:
+        found = ds.sel(subject=subject).lam.crop()
+        picture = webp(overlay_levels(found, shift, titled=titled))
+    except UNREADABLE as error:
+        return Panel(why=f"It cannot be drawn: {error}")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "worst_case.webp").write_bytes(picture)
+    return Panel(data_uri(picture, "webp"), inline=True)
+
+
+def titled(shift: str, level: int) -> str:
+    """A column's title: the level in words."""
+    return level_name(shift, level) if level == 0 else f"{shift}: {level_name(shift, level)}"
+
+
+def webp(figure: Figure) -> bytes:
     """A figure as a WebP file."""
     buffer = io.BytesIO()
-    pil = {"quality": QUALITY, "method": 4}
-    figure.savefig(buffer, format="webp", dpi=dpi, pil_kwargs=pil)
+    figure.savefig(buffer, format="webp", pil_kwargs={"quality": QUALITY, "method": 2})
     return buffer.getvalue()
 
 

@@ -25,6 +25,9 @@ from analysis.tables import BASE, MODES
 
 Flagged = frozenset[str]
 
+WRONG = "upper left, wrong and not uncertain: no ensemble finds those."
+MOVED = "upper left, moved by the scanner and not uncertain: only shifts find those."
+
 
 @dataclass(frozen=True)
 class Chart:
@@ -95,11 +98,10 @@ def _truth(engine: EngineFacts, rows: Sequence[SubjectRow], flagged: Flagged) ->
 def _robustness(audit: AuditResult | None) -> Iterator[Chart]:
     if audit is None or audit.robustness is None or audit.robustness_summary is None:
         return
-    wanted = (
-        (ABSOLUTE, "|ΔΔV| (mm³)", mm3),
-        ("dice_tight_minus_base", "Dice change, chg_tight", number),
-        ("dice_sym_minus_base", "Dice change, chg_sym_cons", number),
-    )
+    dice = ("dice_tight_minus_base", "Dice change, chg_tight", number)
+    if dice[0] not in audit.robustness or audit.robustness[dice[0]].isna().all():
+        dice = ("dice_sym_minus_base", "Dice change, chg_sym_cons", number)
+    wanted = ((ABSOLUTE, "|ΔΔV| (mm³)", mm3), dice)
     for mode in MODES:
         rows, summary = (
             t[(t["mode"] == mode) & (t["harmonization"] == BASE)]
@@ -133,20 +135,14 @@ def _uncertainty(engine: EngineFacts, flagged: Flagged) -> Iterator[Chart]:
     limit = 1 - audit.options.failure_at_most
     for x, key, name in places:
         line = audit.thresholds.value(key) if audit.thresholds is not None else None
-        for y, label, y_line, quarter in (
-            (error, error, limit, "confident but wrong"),
-            ("deltav_abs_p95", "spurious change (mm³)", None, ""),
+        for y, label, y_line, what, blind in (
+            (error, error, limit, "error", WRONG),
+            ("deltav_abs_p95", "spurious change (mm³)", None, "shift sensitivity", MOVED),
         ):
             if x in table and y in table and len(table[[x, y]].dropna()) > 1:
-                points = Points(table, x, y, (name, label), flagged, line, y_line, quarter)
-                yield Chart(
-                    f"{name} against {'error' if y == error else 'shift sensitivity'}",
-                    _correlation(audit, x, f"1 - {failure}" if y == error else y)
-                    + ("Upper left: wrong, and not uncertain. No ensemble finds those."
-                       if y == error else
-                       "Upper left: moved by the scanner, and not uncertain. Only shifts find those."),
-                    scatter_chart(points),
-                )  # fmt: skip
+                points = Points(table, x, y, (name, label), flagged, line, y_line)
+                found = _correlation(audit, x, f"1 - {failure}" if y == error else y)
+                yield Chart(f"{name} against {what}", f"{blind} {found}", scatter_chart(points))
 
 
 def _correlation(audit: AuditResult, x: str, y: str) -> str:
@@ -154,7 +150,7 @@ def _correlation(audit: AuditResult, x: str, y: str) -> str:
         (c for c in audit.uncertainty_correlations
          if (c.x, c.y, c.method) == (x, y, "spearman") and np.isfinite(c.estimate.value)), None
     )  # fmt: skip
-    return "" if found is None else f"Spearman ρ = {found.estimate}. "
+    return "" if found is None else f"Spearman ρ = {found.estimate}."
 
 
 def _segmentation(engine: EngineFacts, flagged: Flagged) -> Iterator[Chart]:

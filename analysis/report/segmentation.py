@@ -57,15 +57,17 @@ def shifted_dice(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         Level 0 is 0 by definition. Empty without shifts.
     """
     last = frame.groupby("subject")["timepoint"].transform("max")
-    chosen = frame[frame["timepoint"] == last].set_index("subject")
-    base = chosen.loc[chosen["shift"] == NO_SHIFT, "dice"]
+    chosen = frame[frame["timepoint"] == last]
+    acquired = chosen[chosen["shift"] == NO_SHIFT]
+    base = dict(zip(acquired["subject"], acquired["dice"], strict=True))
     rows = []
-    for subject, row in chosen[chosen["shift"] != NO_SHIFT].iterrows():
-        shift = ShiftLabel.parse(str(row["shift"]))
-        if shift.mode == "t1_only" and subject in base.index:
+    columns = chosen.loc[chosen["shift"] != NO_SHIFT, ["subject", "shift", "dice"]]
+    for subject, label, dice in columns.itertuples(index=False):
+        shift = ShiftLabel.parse(str(label))
+        if shift.mode == "t1_only" and subject in base:
             known = {"subject": subject, "shift": shift.name}
             rows.append(known | {"level": 0, DIFFERENCE: 0.0})
-            rows.append(known | {"level": shift.level, DIFFERENCE: row["dice"] - base[subject]})
+            rows.append(known | {"level": shift.level, DIFFERENCE: dice - base[subject]})
     table = pd.DataFrame(rows, columns=["subject", "shift", "level", DIFFERENCE])
     table = table.drop_duplicates(["subject", "shift", "level"])
     return table, _summary(table)
@@ -73,6 +75,7 @@ def shifted_dice(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _summary(table: pd.DataFrame) -> pd.DataFrame:
     groups = table.groupby(["shift", "level"])[DIFFERENCE]
-    parts = {"mean": groups.mean(), "std": groups.std(), "median": groups.median(),
-             "q25": groups.quantile(0.25), "q75": groups.quantile(0.75), "n": groups.count()}  # fmt: skip
+    parts = {k: getattr(groups, k)() for k in ("mean", "std", "median", "count")}
+    parts |= {"q25": groups.quantile(0.25), "q75": groups.quantile(0.75)}
+    parts["n"] = parts.pop("count")
     return pd.DataFrame({f"{DIFFERENCE}_{k}": v for k, v in parts.items()}).reset_index()

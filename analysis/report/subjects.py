@@ -161,7 +161,11 @@ def _values(engine: EngineFacts) -> dict[str, dict[str, Any]]:
     base, judged = engine.audit.base, engine.audit.verdicts
     new = [c for c in base if c == "subject" or c not in judged]
     table = judged.merge(base[new], on="subject", how="left", validate="1:1")
-    return {str(row["subject"]): row for row in table.to_dict("records")}
+    return {str(row["subject"]): row for row in _records(table)}
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def _by_subject(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -175,7 +179,7 @@ def _segmentation(frame: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]
     found: dict[str, dict[str, dict[str, float]]] = {}
     if frame.empty:
         return found
-    for row in frame[frame["shift"] == NO_SHIFT].to_dict("records"):
+    for row in _records(frame[frame["shift"] == NO_SHIFT]):
         found.setdefault(str(row["subject"]), {})[str(row["timepoint"])] = row
     return found
 

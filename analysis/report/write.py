@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from analysis.report.facts import EngineFacts, Facts, gather
-from analysis.report.page import EnginePage, render
-from analysis.report.panels import data_uri, draw_panels
-from analysis.report.subjects import subject_rows
+from analysis.report.page import EnginePage, Figure, Figures, render
+from analysis.report.panels import data_uri, draw_panels, worst_case
+from analysis.report.subjects import SubjectRow, subject_rows
+from analysis.tables import ShiftLabel
 from lamstore.study import Study
 
 
@@ -43,12 +45,34 @@ def _engine_page(study: Study, facts: Facts, engine: EngineFacts, index: int) ->
     rows = subject_rows(engine, facts.subjects, index)
     drawable = [row.subject for row in rows if row.state in ("ok", "partial")]
     panels = draw_panels(study, engine.name, drawable, folder / "subjects")
-    return EnginePage(engine, index, rows, panels, _write_figures(engine, folder))
+    figures = _worst_case(study, engine, rows, folder) | _write_figures(engine, folder)
+    return EnginePage(engine, index, rows, panels, figures)
 
 
-def _write_figures(engine: EngineFacts, folder: Path) -> dict[str, tuple[str, str, str]]:
-    """Draw the audit's gallery; name to title, what to look for and a data URI."""
-    found: dict[str, tuple[str, str, str]] = {}
+def _worst_case(
+    study: Study, engine: EngineFacts, rows: Sequence[SubjectRow], folder: Path
+) -> Figures:
+    """Picture of the subject that a shift moves most, level by level."""
+    moved = [row for row in rows if np.isfinite(row.number("deltav_abs_max"))]
+    if not moved:
+        return {}
+    row = max(moved, key=lambda r: r.number("deltav_abs_max"))
+    shift = ShiftLabel.parse(str(row.values["worst_shift"])).name
+    panel = worst_case(study, engine.name, row.subject, shift, folder)
+    return {
+        "worst_case": Figure(
+            f"The worst case in pictures: {row.subject} under {shift}",
+            "Lesions that lose their orange outline. The image is that as acquired; only the mask "
+            "is that of the shifted image.",
+            panel.source,
+            panel.why,
+        )
+    }
+
+
+def _write_figures(engine: EngineFacts, folder: Path) -> Figures:
+    """Draw the audit's gallery."""
+    found: Figures = {}
     if engine.audit is None:
         return found
     # Only a study with comparisons pays for these imports.
@@ -58,7 +82,8 @@ def _write_figures(engine: EngineFacts, folder: Path) -> dict[str, tuple[str, st
     for picture in gallery(engine.audit):
         path = folder / f"{picture.name}.png"
         picture.figure.savefig(path)
-        found[picture.name] = picture.title, picture.look_for, data_uri(path.read_bytes(), "png")
+        source = data_uri(path.read_bytes(), "png")
+        found[picture.name] = Figure(picture.title, picture.look_for, source)
     return found
 
 

@@ -35,7 +35,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     const down = !head.classList.contains("down");
     heads.forEach((other) => other.classList.remove("up", "down"));
     head.classList.add(down ? "down" : "up");
-    const key = (row) => row.cells[column].dataset.v ?? row.cells[column].textContent;
+    const key = (row) => row.cells[column]?.dataset.v ?? row.cells[column]?.textContent ?? "";
     const numeric = head.dataset.sort === "number";
     const order = (a, b) => {
       const [p, q] = [key(a), key(b)];

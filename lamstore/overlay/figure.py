@@ -1,6 +1,6 @@
 """How do the chosen slices of one subject become a picture?
 
-Only drawing: `lamstore.overlay` chooses and reads. Colours are of the Okabe–Ito set, which
+Only drawing: `lamstore.overlay.slices` chooses and reads. Colours are of the Okabe–Ito set, which
 colour-blind readers can tell apart: the model is warm, the truth is cool.
 """
 
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lamstore.overlay import MARGIN_MM, Bools, Slices
+from lamstore.overlay.slices import Slices
+from lamstore.overlay.view import Bools, Frame, frame, outline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,80 +49,30 @@ class Column:
     """Name and upper end of a colour scale."""
 
 
-@dataclass(frozen=True)
-class Frame:
-    """The part of the slices that is shown, and its size.
-
-    Attributes
-    ----------
-    rows, columns : slice
-        Around the brain.
-    extent : (4,) tuple of float
-        left, right, bottom, top in mm, as imshow takes it.
-    spacing_mm : (2,) tuple of float
-        Down and to the right.
-    """
-
-    rows: slice
-    columns: slice
-    extent: tuple[float, float, float, float]
-    spacing_mm: tuple[float, float]
-
-    def cut(self, values: NDArray[Any]) -> NDArray[Any]:
-        """The shown part of a (row, column) array."""
-        return values[self.rows, self.columns]
-
-
-def frame(brainmask: Bools, spacing_mm: tuple[float, float]) -> Frame:
-    """Box around the brain of all slices (slice, row, column) with a margin."""
-    spans = []
-    for axis, step in zip((1, 2), spacing_mm, strict=True):
-        other = tuple(a for a in range(3) if a != axis)
-        hit = np.flatnonzero(brainmask.any(axis=other))
-        size = brainmask.shape[axis]
-        low, high = (hit[0], hit[-1] + 1) if hit.size else (0, size)
-        margin = round(MARGIN_MM / step)
-        spans.append(slice(max(0, int(low) - margin), min(size, int(high) + margin)))
-    rows, columns = spans
-    height = (rows.stop - rows.start) * spacing_mm[0]
-    width = (columns.stop - columns.start) * spacing_mm[1]
-    return Frame(rows, columns, (0.0, width, height, 0.0), spacing_mm)
-
-
-def outline(mask: Bools, spacing_mm: tuple[float, float]) -> NDArray[np.float64]:
-    """Edges between a mask and its outside, along voxel borders.
-
-    Parameters
-    ----------
-    mask : (row, column) bool ndarray
-    spacing_mm : (2,) tuple of float
-        Down and to the right.
-
-    Returns
-    -------
-    (edge, 2, 2) float64 ndarray
-        Two end points (right, down) in mm each; (0, 2, 2) for an empty mask.
-    """
-    padded = np.pad(mask, 1)
-    down, right = spacing_mm
-    r, c = np.nonzero(padded[1:, 1:-1] != padded[:-1, 1:-1])
-    flat = np.stack([np.stack([c, r], -1), np.stack([c + 1, r], -1)], axis=1)
-    r, c = np.nonzero(padded[1:-1, 1:] != padded[1:-1, :-1])
-    upright = np.stack([np.stack([c, r], -1), np.stack([c, r + 1], -1)], axis=1)
-    edges: NDArray[np.float64] = np.concatenate([flat, upright]) * np.array([right, down])
-    return edges
-
-
 def draw(found: Slices) -> Figure:
     """The picture; see `lamstore.overlay.overlay`."""
+    shown = frame(found.brainmask, found.view.spacing_mm[1:])
+    return compose(_columns(found, shown), found, shown)
+
+
+def draw_levels(found: Slices, masks: dict[str, Bools]) -> Figure:
+    """The picture of one timepoint's mask under each level of a shift; see `overlay_levels`."""
+    shown = frame(found.brainmask, found.view.spacing_mm[1:])
+    (t,) = found.images
+    columns = [_level_column(found, shown, t, title, masks[title]) for title in masks]
+    return compose(columns, found, shown)
+
+
+def compose(columns: list[Column], found: Slices, shown: Frame) -> Figure:
+    """Columns side by side, a row for each slice."""
     from matplotlib.figure import Figure
 
-    shown = frame(found.brainmask, found.view.spacing_mm[1:])
-    columns = _columns(found, shown)
     _, width, height, _ = shown.extent
     tall = WIDTH_IN * height / width
-    total = (len(columns) * (WIDTH_IN + GAP_IN) + GAP_IN,
-             TITLE_IN + LEGEND_IN + len(found.labels) * (tall + GAP_IN))  # fmt: skip
+    total = (
+        len(columns) * (WIDTH_IN + GAP_IN) + GAP_IN,
+        TITLE_IN + LEGEND_IN + len(found.labels) * (tall + GAP_IN),
+    )
     figure = Figure(figsize=total, facecolor=GROUND, dpi=110)
     for i, column in enumerate(columns):
         left = (GAP_IN + i * (WIDTH_IN + GAP_IN)) / total[0]
@@ -133,8 +84,8 @@ def draw(found: Slices) -> Figure:
             _finish(axes, shown)
             if i == 0:
                 _letters(axes, found, k)
-        figure.text(left, 1 - 0.08 / total[1], column.title, color=TEXT, fontsize=10,
-                    va="top", fontweight="bold")  # fmt: skip
+        style: dict[str, Any] = {"color": TEXT, "fontsize": 10, "va": "top", "fontweight": "bold"}
+        figure.text(left, 1 - 0.08 / total[1], column.title, **style)
         _legend(figure, column, left, WIDTH_IN / total[0], LEGEND_IN / total[1])
     return figure
 
@@ -166,6 +117,20 @@ def _image_column(found: Slices, shown: Frame, t: str, title: str) -> Column:
             _contour(axes, found.lesion_truth[t][k], shown, TRUTH)
         if t in found.masks:
             _contour(axes, found.masks[t][k], shown, MODEL)
+
+    return Column(title, paint, tuple(keys))
+
+
+def _level_column(found: Slices, shown: Frame, t: str, title: str, mask: Bools) -> Column:
+    keys = [(MODEL, "model" if mask.any() else "model: nothing here")]
+    if t in found.lesion_truth:
+        keys.append((TRUTH, "lesion truth"))
+
+    def paint(axes: Axes, k: int) -> None:
+        _grey(axes, found, shown, t, k)
+        if t in found.lesion_truth:
+            _contour(axes, found.lesion_truth[t][k], shown, TRUTH)
+        _contour(axes, mask[k], shown, MODEL)
 
     return Column(title, paint, tuple(keys))
 
