@@ -91,10 +91,10 @@ def _against_nibabel(label: str, path: Path, store: Store) -> Iterator[Row]:
         ("64³ patch", patch, "≥ 12 ×"),
     ):
         expected = np.asarray(nib.load(path).dataobj[box])
-        assert np.array_equal(store.read("volume", box, **AT)[0, 0, 0], expected)
+        assert np.array_equal(store.read_box("volume", box, **AT)[0, 0, 0], expected)
         yield compared(
             f"read {what}, {label}",
-            lambda box=box: store.read("volume", box, **AT),
+            lambda box=box: store.read_box("volume", box, **AT),
             "nibabel, .nii.gz",
             lambda box=box: np.asarray(nib.load(path).dataobj[box]),
             target,
@@ -117,7 +117,7 @@ def _against_hdf5(label: str, store: Store, hdf5: h5py.Dataset) -> Iterator[Row]
         "h5py, gzip + shuffle, same chunks", lambda: hdf5[:z, :y, :x], "≥ 2 ×",
     )  # fmt: skip
     yield compared(
-        f"read axial slice, {label}", lambda: store.read("volume", axial, **AT),
+        f"read axial slice, {label}", lambda: store.read_box("volume", axial, **AT),
         "h5py, gzip + shuffle, same chunks", lambda: hdf5[z // 2, :y, :x], "≥ 2 ×",
     )  # fmt: skip
 

@@ -100,16 +100,13 @@ class Store:
         cells = product(self.labels("timepoint"), self.labels("modality"))
         return frozenset(cell for cell, flag in zip(cells, flags.ravel(), strict=True) if flag)
 
-    def read(self, name: str, box: Box | None = None, **at: str) -> NDArray[Any]:
-        """One unit's block, cropped to the subject's extent, or a box of it.
+    def read(self, name: str, /, **at: str) -> NDArray[Any]:
+        """One unit's block, cropped to the subject's extent.
 
         Parameters
         ----------
         name : str
             Path of the array.
-        box : (3,) tuple of slice, optional
-            Voxels of the subject's own grid, start and stop given; only the inner chunks that it
-            touches are read.
         **at : str
             Labels: subject, and timepoint, shift, modality, member, measure as wanted; dims that
             are not named come back whole.
@@ -123,6 +120,16 @@ class Store:
         ------
         TornDataError
             When the stored bytes cannot be decoded.
+        """
+        return self.read_box(name, None, **at)
+
+    def read_box(self, name: str, box: Box | None, /, **at: str) -> NDArray[Any]:
+        """A box of voxels of one unit's block, as `read`; only inner chunks it touches are read.
+
+        Parameters
+        ----------
+        box : (3,) tuple of slice or None
+            Voxels x, y, z of the subject's own grid, start and stop given; None for all.
         """
         array = self.array(name)
         window = self._window(name, array, at)
