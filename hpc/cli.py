@@ -35,6 +35,10 @@ Exit status: 0 all well; 1 some units failed, the rest is done; 2 nothing could 
 )
 
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C: 128 and the number of SIGINT."""
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"lamstore {__version__}")
@@ -73,9 +77,10 @@ def main(argv: list[str] | None = None) -> Any:
             raise
         show_error(_refused(error))
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("\ninterrupted; finished units are kept, run the same command again", err=True)
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:  # typer makes this of Ctrl-C, and says nothing
+            typer.echo("\ninterrupted; finished units are kept, run the same again", err=True)
+        raise
 
 
 def _refused(error: OSError) -> LamstoreError:

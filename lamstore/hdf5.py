@@ -7,6 +7,7 @@ reads. `lamstore.open("export.h5")` gives the same objects as the study.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from itertools import product
 from math import ceil
@@ -56,9 +57,13 @@ def export_hdf5(
     part = target.with_name(f".{target.name}.part")
     try:
         with h5py.File(part, "w") as file:
-            _write_all(file, read_catalogue(source), progress)
+            try:
+                _write_all(file, read_catalogue(source), progress)
+            except (OSError, RuntimeError):
+                os.truncate(part, 0)  # room to close it: HDF5 cannot forget what it did not write
+                raise
         return part.replace(target)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         if means_no_space(error):
             raise disk_full(f"write {target}", error) from error
         raise

@@ -69,6 +69,7 @@ def shifted_dice(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
             rows.append(known | {"level": 0, DIFFERENCE: 0.0})
             rows.append(known | {"level": shift.level, DIFFERENCE: dice - base[subject]})
     table = pd.DataFrame(rows, columns=["subject", "shift", "level", DIFFERENCE])
+    table = table.astype({DIFFERENCE: float})  # without rows, too
     table = table.drop_duplicates(["subject", "shift", "level"])
     return table, _summary(table)
 

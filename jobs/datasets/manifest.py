@@ -7,6 +7,7 @@ and what their headers say. Deleting it costs one more look at every header.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
 from jobs.datasets.check import CohortCheck, SubjectCheck, check_cohort, source_fingerprint
 from jobs.datasets.model import ImageSource, SubjectSources
@@ -65,10 +65,11 @@ class Manifest:
 
     def write(self, path: Path) -> None:
         """Replace the file in one step."""
+        # The standard library keeps file names that are no UTF-8, which orjson refuses.
         body = {"left_out": self.left_out, "entries": [_pack(e) for e in self.entries.values()]}
         part = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            part.write_bytes(orjson.dumps(body))
+            part.write_text(json.dumps(body), encoding="ascii")
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
@@ -77,10 +78,10 @@ class Manifest:
     def read(cls, path: Path) -> Manifest:
         """The manifest at `path`, empty when there is none or it cannot be understood."""
         try:
-            body = orjson.loads(path.read_bytes())
+            body = json.loads(path.read_bytes())
             entries = [_unpack(packed) for packed in body["entries"]]
             left_out = tuple((label, reason) for label, reason in body["left_out"])
-        except (FileNotFoundError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        except (FileNotFoundError, KeyError, TypeError, ValueError):
             return cls({})
         return cls({entry.check.subject: entry for entry in entries}, left_out)
 

@@ -1,0 +1,28 @@
+"""Fixtures that several folders of tests share: a finished study of generated brains."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lamstore.study import Study
+from tests.running import lam, write_cohort, write_study
+
+
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a cohort of two and its finished study; not to be changed."""
+    home = tmp_path_factory.mktemp("finished")
+    write_cohort(home / "cohort", 2)
+    study = write_study(home / "study", Path("../cohort"))
+    lam("run", study.path, "--workers", 2)
+    return home
+
+
+@pytest.fixture
+def finished(finished_once: Path, tmp_path: Path) -> Study:
+    """A finished study of one's own, its cohort in ``../cohort``."""
+    shutil.copytree(finished_once, tmp_path / "copy")
+    return Study.at(tmp_path / "copy" / "study")
