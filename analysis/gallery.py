@@ -14,6 +14,8 @@ from analysis.agreement import with_change
 from analysis.result import AuditResult
 from analysis.robustness import ABSOLUTE, RISK
 from analysis.stats import Correlation
+from analysis.tables import BASE
+from analysis.voxels import TRUTHS
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ def gallery(audit: AuditResult) -> Iterator[Picture]:
     """Every figure that the audit's tables allow, drawn one at a time, in reading order."""
     yield from _change(audit)
     yield from _qc(audit)
+    yield from _voxels(audit)
     yield from _robustness(audit)
     yield from _phenotypes(audit)
 
@@ -95,6 +98,29 @@ def _qc(audit: AuditResult) -> Iterator[Picture]:
             "Curves well above the diagonal, with an interval above 0.5.",
             plots.qc_roc(audit.together, ranked, column, audit.options.failure_at_most),
         )
+
+
+def _voxels(audit: AuditResult) -> Iterator[Picture]:
+    """Of the engine alone; behind a harmonization the tables have them."""
+    for one in audit.voxels.found if audit.voxels else ():
+        if one.harmonization != BASE:
+            continue
+        truth = TRUTHS[one.truth]
+        yield Picture(
+            f"reliability_{one.truth}",
+            f"Does a probability mean what it says? Against {truth}",
+            "Points below the diagonal: the model is surer than it should be. Bins with few "
+            "voxels (below) say little.",
+            plots.reliability_diagram(one.tally.reliability),
+        )
+        if curves := one.curves():
+            yield Picture(
+                f"retention_{one.truth}",
+                f"Are the uncertain voxels the wrong ones? Against {truth}",
+                "Curves near the dashed line: handing over the most uncertain voxels removes the "
+                "errors. On the dotted line uncertainty says nothing.",
+                plots.retention(curves),
+            )
 
 
 def _robustness(audit: AuditResult) -> Iterator[Picture]:

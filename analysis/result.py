@@ -13,6 +13,7 @@ from analysis.protection import Protection
 from analysis.qc import PRIMARY, QUANTILE, QcThresholds
 from analysis.qc_quality import FAILURE_COLUMN, FAILURE_DICE, QcQuality
 from analysis.stats import Correlation, frame
+from analysis.voxels import VoxelAudit
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class AuditResult:
         What could not be computed, and why.
     warnings : tuple of str
         What a reader must know before believing a number.
+    voxels : VoxelAudit or None
+        Calibration and error retention of this engine; None where only tables are at hand.
     """
 
     options: AuditOptions
@@ -85,6 +88,7 @@ class AuditResult:
     verdicts: pd.DataFrame
     missing: tuple[str, ...]
     warnings: tuple[str, ...]
+    voxels: VoxelAudit | None = None
 
     @property
     def flagged(self) -> frozenset[str]:

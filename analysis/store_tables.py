@@ -221,11 +221,11 @@ def write_tables(study: Study) -> list[Path]:
     written = []
     for name, frame in study_tables(study).named().items():
         for suffix in (".csv", ".parquet"):
-            written.append(_replace(frame, study.tables / f"{name}{suffix}"))
+            written.append(put_table(frame, study.tables / f"{name}{suffix}"))
     return written
 
 
-def _replace(frame: pd.DataFrame, path: Path) -> Path:
+def put_table(frame: pd.DataFrame, path: Path) -> Path:
     """Write beside and move into place: a reader never sees half a table."""
     part = path.with_name(f".{path.name}.part")
     if path.suffix == ".csv":

@@ -15,6 +15,8 @@ from analysis.paired import compare_paired
 from analysis.result import AuditResult
 from analysis.robustness import ABSOLUTE, UNORDERED, dominant_shift, level_name
 from analysis.stats import Correlation
+from analysis.tables import BASE
+from analysis.voxels import TRUTHS
 
 CHANGE = "abs_delta_lesion_vol_mm3"
 
@@ -35,6 +37,7 @@ def sections(audit: AuditResult) -> list[tuple[str, list[str]]]:
         ("Measured change against the truth", _agreement(audit)),
         ("What moves ΔV", _confounders(audit)),
         ("Quality control", _qc(audit)),
+        ("Probabilities and uncertainty, voxel by voxel", _voxels(audit)),
         ("Simulated scanner shifts", _robustness(audit)),
         ("What protects", audit.protection.words if audit.protection else ()),
         ("Uncertainty and shift sensitivity", _uncertainty(audit)),
@@ -153,6 +156,29 @@ def _best_uncertainty(audit: AuditResult) -> list[str]:
         f"{best['auroc']:.2f} (95 % interval {best['auroc_low']:.2f} to {best['auroc_high']:.2f}; "
         f"chosen after looking, hence optimistic).{tail}"
     ]
+
+
+def _voxels(audit: AuditResult) -> list[str]:
+    said = []
+    for one in audit.voxels.found if audit.voxels else ():
+        if one.harmonization != BASE:
+            continue
+        r, against = one.tally.reliability, f"against {TRUTHS[one.truth]}"
+        if r.n:
+            over = r.sum_probability.sum() - r.sum_truth.sum()
+            said.append(
+                f"Calibration {against} ({one.tally.scans} scans, {r.n:,} voxels with "
+                f"p ≥ {r.minimum_probability:g}): expected calibration error {r.ece:.3f}; on the "
+                f"whole the model is {'surer' if over > 0 else 'less sure'} than it should be."
+            )
+        gains = {m: c.gain for m, c in one.curves().items() if np.isfinite(c.gain)}
+        if gains:
+            best = max(gains, key=lambda measure: gains[measure])
+            said.append(
+                f"Error retention {against}: ordering voxels by `{best}` takes {gains[best]:.0%} "
+                f"of the gain that a perfect uncertainty would; the best of {len(gains)} measures."
+            )
+    return said
 
 
 def _robustness(audit: AuditResult) -> list[str]:

@@ -50,15 +50,19 @@ def _report(bench: Workbench, unit: Unit) -> Outcome:
     # Plotting libraries take seconds to import, and only this job needs them.
     from analysis.report import write_report
     from analysis.store_tables import write_tables
+    from analysis.voxel_tables import write_voxel_audit
+    from analysis.voxels import voxel_audit
 
     # Alone by now: every engine's metrics are in place.
     consolidate(bench.study.store_path)
     tables = write_tables(bench.study)
-    page = write_report(bench.study)
+    voxels = voxel_audit(bench.study)
+    tables += write_voxel_audit(voxels, bench.study.tables)
+    page = write_report(bench.study, voxels)
     return Outcome(result={"tables": [path.name for path in tables], "report": page.name})
 
 
-REPORT_VERSION = "1"
+REPORT_VERSION = "2"
 
 JOBS = {
     job.name: job

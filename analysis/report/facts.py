@@ -7,7 +7,7 @@ is as present as one that worked.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +24,7 @@ from analysis.tables import (
     normalise_uncertainty,
     uncertainty_columns,
 )
+from analysis.voxels import VoxelAudit
 from lamstore.config import NO_HARMONIZATION, EngineConfig, StudyConfig
 from lamstore.errors import AnalysisError, LamstoreError, MissingArrayError
 from lamstore.ledger import Record
@@ -103,8 +104,8 @@ class Facts:
     missing: tuple[str, ...] = field(default=())
 
 
-def gather(study: Study) -> Facts:
-    """Read tables, ledger and manifest of a study, and audit each engine."""
+def gather(study: Study, voxels: VoxelAudit | None = None) -> Facts:
+    """Read tables, ledger and manifest of a study, and audit each engine; join its `voxels`."""
     known, left_out = _cohort(study)
     jobs, failed, seen = _ledger(study)
     subjects = known or seen
@@ -114,7 +115,7 @@ def gather(study: Study) -> Facts:
     )
     tables, missing = _tables(study)
     engines = (
-        _engine(config, tables, study.config, _of(failures, config.name))
+        _engine(config, tables, study.config, _of(failures, config.name), voxels)
         for config in study.config.engines
     )
     return Facts(
@@ -179,13 +180,19 @@ def _tables(study: Study) -> tuple[StudyTables, tuple[str, ...]]:
 
 
 def _engine(
-    config: EngineConfig, tables: StudyTables, study: StudyConfig, failures: tuple[Failure, ...]
+    config: EngineConfig,
+    tables: StudyTables,
+    study: StudyConfig,
+    failures: tuple[Failure, ...],
+    voxels: VoxelAudit | None,
 ) -> EngineFacts:
     mine = {
         name: frame[frame["engine"] == config.name].reset_index(drop=True) if len(frame) else frame
         for name, frame in vars(tables).items()
     }
     found, why = _audit(mine["longitudinal"], mine["uncertainty"], study)
+    if found is not None and voxels is not None:
+        found = replace(found, voxels=voxels.of(config.name))
     # Only the audit compares harmonizations; subject by subject the page shows the engine alone.
     mine = {name: _alone(frame) for name, frame in mine.items()}
     return EngineFacts(config=config, audit=found, why=why, failures=failures, **mine)

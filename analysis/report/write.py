@@ -13,16 +13,19 @@ from analysis.report.page import EnginePage, Figure, Figures, render
 from analysis.report.panels import data_uri, draw_panels, worst_case
 from analysis.report.subjects import SubjectRow, subject_rows
 from analysis.tables import ShiftLabel
+from analysis.voxels import VoxelAudit
 from lamstore.study import Study
 
 
-def write_report(study: Study) -> Path:
+def write_report(study: Study, voxels: VoxelAudit | None = None) -> Path:
     """Write ``report.html`` and everything that it was made from.
 
     Also written: ``tables/*.csv`` of the audit (every table with a column ``engine``),
     ``tables/qc_thresholds.json`` (``qc_thresholds_<engine>.json`` with several engines),
     ``figures/*.png`` and the pictures of subjects that the page itself does not hold
     (``figures/<engine>/…`` with several engines).
+
+    `voxels`, where it is given, adds calibration and error retention.
 
     A study in which everything failed gets a report that says so.
 
@@ -31,7 +34,7 @@ def write_report(study: Study) -> Path:
     Path
         Of the page.
     """
-    facts = gather(study)
+    facts = gather(study, voxels)
     _write_tables(study, facts.engines)
     pages = [_engine_page(study, facts, engine, i) for i, engine in enumerate(facts.engines)]
     part = study.report_path.with_name(f".{study.report_path.name}.part")
