@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from functools import lru_cache
 from typing import Any
 
 from jobs.metrics.longitudinal import LongitudinalParams, longitudinal_metrics
@@ -16,6 +17,7 @@ VERSION = "1"
 BASELINE, FOLLOW_UP = "t0", "t1"
 
 
+@lru_cache(maxsize=4096)  # planning asks it several times a unit
 def shift_at(shift: str, timepoint: str, timepoints: tuple[str, ...]) -> str:
     """Which shift a timepoint's image has in the comparison under `shift`.
 
