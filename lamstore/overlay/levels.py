@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
 import xarray as xr
 
 from lamstore.errors import MissingArrayError
-from lamstore.overlay.slices import read_slices
+from lamstore.overlay.slices import read_cut, read_slices
 from lamstore.overlay.view import Bools
 from lamstore.units import NO_SHIFT, parse_shift_label
 
@@ -59,7 +58,6 @@ def overlay_levels(
     last = list(found.images)[-1]
     masks: dict[str, Bools] = {}
     for label in [NO_SHIFT, *levels]:
-        cut = ds.mask.sel(shift=label, timepoint=last).isel({found.view.cut_dim: chosen})
         title = name(*parse_shift_label(label)[:2])
-        masks[title] = found.view.turn(cut.values.astype(np.bool_))
+        masks[title] = read_cut(ds.mask.sel(shift=label, timepoint=last), found.view, chosen) > 0
     return draw_levels(found.only(last), masks)

@@ -57,7 +57,7 @@ def read_slices(
     -------
     Slices
     list of int
-        Stored indices of the slices along the cut axis.
+        Stored indices of the slices along the cut axis, from below, behind or left onwards.
     """
     if "mask" not in ds or ds.sizes.get("subject", 1) != 1 or "shift" not in ds.dims:
         raise MissingArrayError(
@@ -70,19 +70,20 @@ def read_slices(
     times = [str(t) for t in at.timepoint.values if bool(at.available.sel(timepoint=t).any())]
     masks, truths, change = _masks(at, times)
     chosen = _choose(seen, masks, truths, change, n)
-    cut = at.isel({seen.cut_dim: chosen})
-    name, unsure = _uncertainty(cut, times[-1], measure if times[-1] in masks else "", seen)
+    name, unsure = "", None
+    if times[-1] in masks and "uncertainty" in at:
+        name = _measure(at, measure)
+        unsure = read_cut(at.uncertainty.sel(timepoint=times[-1], measure=name), seen, chosen)
     imaged = [t for t in times if bool(at.available.sel(timepoint=t, modality=drawn))]
-    volume = cut.volume.sel(modality=drawn, timepoint=imaged).astype(np.float32).values
-    pick = {t: seen.turn(v) for t, v in zip(imaged, volume, strict=True)}
+    volume = at.volume.sel(modality=drawn)
     found = Slices(
         view=seen,
         labels=tuple(_label(at, seen, k) for k in chosen),
-        images=pick,
+        images={t: read_cut(volume.sel(timepoint=t), seen, chosen) for t in imaged},
         masks={t: seen.turn(m)[chosen] for t, m in masks.items()},
         lesion_truth={t: seen.turn(m)[chosen] for t, m in truths.items()},
         change_truth=None if change is None else seen.turn(change)[chosen],
-        brainmask=seen.turn(cut.brainmask.values.astype(bool)),
+        brainmask=read_cut(at.brainmask, seen, chosen) > 0,
         uncertainty=unsure,
         measure=name,
         modality=drawn,
@@ -148,20 +149,25 @@ def _choose(
     counts = [np.broadcast_to(m, shape).sum(axis=others) for m in (moved, lesion)
               if m is not None]  # fmt: skip
     gap = max(1, round(APART_MM / seen.spacing_mm[0]))
-    return fullest(counts[0], counts[-1], n, gap)
+    if seen.upwards:
+        return fullest(counts[0], counts[-1], n, gap)
+    # Chosen in the order of the body, so that storage decides nothing that is seen.
+    found = fullest(counts[0][::-1], counts[-1][::-1], n, gap)
+    return [shape[seen.cut] - 1 - k for k in found]
 
 
-def _uncertainty(
-    ds: xr.Dataset, timepoint: str, wanted: str | None, seen: View
-) -> tuple[str, NDArray[np.float32] | None]:
-    if "uncertainty" not in ds or wanted == "":
-        return "", None
+def _measure(ds: xr.Dataset, wanted: str | None) -> str:
     stored = [str(m) for m in ds.measure.values]
-    name = wanted or stored[0]
-    if name not in stored:
-        raise MissingArrayError(f"the measure {name} is not stored", expected=", ".join(stored))
-    values = ds.uncertainty.sel(timepoint=timepoint, measure=name).values
-    return name, seen.turn(values.astype(np.float32))
+    if wanted is not None and wanted not in stored:
+        raise MissingArrayError(f"the measure {wanted} is not stored", expected=", ".join(stored))
+    return wanted or stored[0]
+
+
+def read_cut(volume: xr.DataArray, seen: View, chosen: list[int]) -> NDArray[np.float32]:
+    """The chosen slices of a lazy (x, y, z) array, turned; nothing else is read."""
+    # One window a slice: a list of indices would make dask read the whole volume first.
+    parts = [volume.isel({seen.cut_dim: slice(k, k + 1)}).values for k in chosen]
+    return np.concatenate([seen.turn(part.astype(np.float32)) for part in parts])
 
 
 def _label(ds: xr.Dataset, seen: View, k: int) -> str:

@@ -43,6 +43,8 @@ class View:
         Stored axis that is cut, that runs down and that runs to the right.
     flips : (2,) tuple of bool
         Whether the down and the right axis are stored the other way round.
+    upwards : bool
+        Whether stored slices run towards up, front or right.
     spacing_mm : (3,) tuple of float
         Along cut, down, right.
     """
@@ -52,6 +54,7 @@ class View:
     down: int
     right: int
     flips: tuple[bool, bool]
+    upwards: bool
     spacing_mm: tuple[float, float, float]
 
     @property
@@ -93,7 +96,7 @@ def view(affine: NDArray[np.float64], plane: Plane | None = None) -> View:
     # Indices that grow towards right, front or up run against the picture.
     flips = (bool(orientation[down, 1] > 0), bool(orientation[right, 1] > 0))
     x, y, z = (float(spacing[axis]) for axis in (cut, down, right))
-    return View(plane, cut, down, right, flips, (x, y, z))
+    return View(plane, cut, down, right, flips, bool(orientation[cut, 1] > 0), (x, y, z))
 
 
 def fullest(score: NDArray[np.int64], fallback: NDArray[np.int64], n: int, gap: int) -> list[int]:
