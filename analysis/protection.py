@@ -161,8 +161,27 @@ def _words(removed: pd.DataFrame) -> list[str]:
             continue
         verb = "removes" if row["removed_fraction"] >= 0 else "adds"
         amount = f"{verb} {abs(row['removed_fraction']):.0%} of the mean |ΔΔV|"
-        said.append(head + amount + _certainty(row))
+        said.append(head + amount + _certainty(row) + _extremes(removed, row))
     return said
+
+
+def _extremes(removed: pd.DataFrame, overall: pd.Series[float]) -> str:
+    """The shifts that a harmonization helps most and least: a mean over all hides both."""
+    same = (removed["harmonization"] == overall["harmonization"]) & (
+        removed["mode"] == overall["mode"]
+    )
+    single = removed[same & (removed["shift"] != ALL)].dropna(subset=["removed_fraction"])
+    fractions = single["removed_fraction"]
+    if len(single) < 2 or fractions.max() - fractions.min() < 0.01:
+        return ""
+    best, worst = single.loc[fractions.idxmax()], single.loc[fractions.idxmin()]
+    return f" Best under {_effect(best)}, worst under {_effect(worst)}."
+
+
+def _effect(row: pd.Series[float]) -> str:
+    fraction = row["removed_fraction"]
+    verb = "removed" if fraction >= 0 else "added"
+    return f"{row['shift']}-{row['level']} ({abs(fraction):.0%} {verb})"
 
 
 def _certainty(row: pd.Series[float]) -> str:

@@ -1,6 +1,6 @@
 """Over all voxels of a cohort: does a probability mean what it says, is the uncertain the wrong?
 
-One dask graph over the store, a task a unit: each reads its own shards, leaves two small
+A dask graph over the store, a task a unit: each reads its own shards, leaves two small
 histograms (`analysis.calibration`) and lets go of its voxels; the histograms add up. So the memory
 is that of the units in flight, whatever the size of the cohort.
 
@@ -19,7 +19,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
-from math import log
 from operator import add
 from typing import Any, Literal
 
@@ -32,7 +31,7 @@ from numpy.typing import NDArray
 
 import lamstore
 from analysis import calibration as cal
-from lamstore.config import Variant
+from analysis.tally import Tally, tally
 from lamstore.errors import MissingArrayError
 from lamstore.study import Study
 from lamstore.units import NO_SHIFT
@@ -40,42 +39,12 @@ from lamstore.units import NO_SHIFT
 Truth = Literal["lesion", "change"]
 TRUTHS: Mapping[Truth, str] = {"lesion": "the lesion truth", "change": "the change truth"}
 
-MINIMUM_PROBABILITY = 0.01
-"""The reliability diagram leaves out voxels below it: sure background hides any error."""
-
-UPPER = {"ens_var": 0.25, "prob_p1mp": 0.25, "prob_entropy": log(2), "mutual_information": log(2)}
-"""Largest value of a measure; the two divergences are bounded by ln 1e6 alone."""
-
 PAIR = ("t0", "t1")
 THREADS = 4
 """Units in flight where no dask cluster is at hand."""
 
-
-@dataclass(frozen=True)
-class Tally:
-    """Histograms of some scans.
-
-    Attributes
-    ----------
-    scans : int
-        Pairs of scans for a change truth.
-    retention : mapping of measure to RetentionHistogram
-    unreadable : int
-        Scans whose stored bytes are damaged; they are in nothing else.
-    """
-
-    scans: int
-    reliability: cal.Reliability
-    retention: Mapping[str, cal.RetentionHistogram]
-    unreadable: int = 0
-
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(
-            self.scans + other.scans,
-            self.reliability + other.reliability,
-            {m: h + other.retention[m] for m, h in self.retention.items()},
-            self.unreadable + other.unreadable,
-        )
+PART = 250
+"""Subjects whose tasks are laid out at a time: dask keeps about 50 kB for each scan."""
 
 
 @dataclass(frozen=True)
@@ -124,24 +93,30 @@ def voxel_audit(study: Study) -> VoxelAudit:
 
     Runs on the dask client of the session where there is one, else in `THREADS` threads.
     """
-    graphs, missing = list[tuple[Variant, Truth, da.Array]](), list[str]()
+    found, missing = list[Calibration](), list[str]()
     for variant in study.config.variants:
         try:
             ds = lamstore.open(study.path, engine=variant.name)
         except MissingArrayError as error:
             missing.append(f"{variant.name}: {error.what}")
             continue
-        totals = tally_graphs(ds) if "probability" in ds else {}
-        if not totals:
+        tallies = _tallied(ds) if "probability" in ds else {}
+        if not tallies:
             lacks = "truth" if "probability" in ds else "probability"
             missing.append(f"{variant.name}: no calibration, there is no {lacks}")
-        graphs += [(variant, truth, total) for truth, total in totals.items()]
-    tallies = compute(*(total for _, _, total in graphs))
-    found = (
-        Calibration(variant.engine.name, variant.harmonization, truth, tally.item())
-        for (variant, truth, _), tally in zip(graphs, tallies, strict=True)
-    )
+        name, method = variant.engine.name, variant.harmonization
+        found += [Calibration(name, method, truth, total) for truth, total in tallies.items()]
     return VoxelAudit(tuple(found), tuple(missing))
+
+
+def _tallied(ds: xr.Dataset) -> dict[Truth, Tally]:
+    """Totals by truth; the cohort in parts, whose graphs would otherwise outgrow the voxels."""
+    totals: dict[Truth, Tally] = {}
+    for start in range(0, ds.sizes["subject"], PART):
+        graphs = tally_graphs(ds.isel(subject=slice(start, start + PART)))
+        for truth, part in zip(graphs, compute(*graphs.values()), strict=True):
+            totals[truth] = totals[truth] + part.item() if truth in totals else part.item()
+    return totals
 
 
 def compute(*lazy: Any) -> tuple[Any, ...]:
@@ -225,32 +200,6 @@ def _read_and_tally(
     means = [members.mean(axis=0, dtype=np.float32) for members in probability]
     unsure = reduce(np.maximum, uncertainty)
     return tally(_lesion(means), _differs(mask), unsure, known, measures)
-
-
-def tally(
-    probability: NDArray[np.floating],
-    predicted: NDArray[np.bool_],
-    uncertainty: NDArray[np.floating],
-    truth: NDArray[np.bool_],
-    measures: Sequence[str],
-) -> Tally:
-    """Histograms of one scan's brain voxels.
-
-    Parameters
-    ----------
-    probability, predicted, truth : (n,) ndarray
-    uncertainty : (measure, n) ndarray
-    """
-    retention = {
-        name: cal.retention_histogram(values, predicted, truth, _edges(name))
-        for name, values in zip(measures, uncertainty, strict=True)
-    }
-    reliability = cal.reliability(probability, truth, minimum_probability=MINIMUM_PROBABILITY)
-    return Tally(1, reliability, retention)
-
-
-def _edges(measure: str) -> cal.Floats:
-    return cal.uncertainty_edges(UPPER.get(measure, log(1e6)))
 
 
 def _lesion(means: list[NDArray[np.float32]]) -> NDArray[np.float32]:
