@@ -19,6 +19,8 @@ from analysis.report.words import mm3, number
 WIDTH = 960.0
 NAMED = 60
 """Above this many subjects rows get thin and are named only under the pointer."""
+TALL = 1000.0
+"""Height of all rows together when they are thin."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ def change_chart(rows: Sequence[ChangeRow]) -> Markup:
     """ΔV of every subject with what the shifts make of it, smallest to largest."""
     rows = sorted(rows, key=lambda r: r.measured)
     named = len(rows) <= NAMED
-    pitch, left, top = (24.0 if named else 7.0), (150.0 if named else 24.0), 10.0
+    pitch = 24.0 if named else min(7.0, TALL / len(rows))
+    left, top = (150.0 if named else 24.0), 10.0
     every = [v for r in rows for v in (r.measured, r.low, r.high, r.truth, r.bound, -r.bound)]
     scale = svg.axis([0.0, *(v / 1000 for v in every)], left, WIDTH - 16)
     bottom = top + pitch * len(rows)
@@ -60,7 +63,7 @@ def change_chart(rows: Sequence[ChangeRow]) -> Markup:
 
 
 def _change_row(row: ChangeRow, scale: Axis, y: float, pitch: float, *, named: bool) -> Markup:
-    size = 4.5 if named else 2.5
+    size = 4.5 if named else 2.2
     tip = _change_tip(row)
     parts = []
     if named:
@@ -70,7 +73,7 @@ def _change_row(row: ChangeRow, scale: Axis, y: float, pitch: float, *, named: b
         parts.append(svg.box(a, y - pitch * 0.36, b - a, pitch * 0.72, cls="possible"))
     if np.isfinite(row.low):
         a, b = scale(row.low / 1000), scale(row.high / 1000)
-        parts.append(svg.line(a, y, b, y, cls="range", tip=tip))
+        parts.append(svg.line(a, y, b, y, cls="range" if named else "range thin", tip=tip))
     if np.isfinite(row.truth):
         x = scale(row.truth / 1000)
         parts.append(svg.mark(x, y, "truth", tip, subject=row.subject, shape="tick", size=size))

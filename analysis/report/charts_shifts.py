@@ -17,6 +17,9 @@ from analysis.robustness import UNORDERED, level_name
 Kind = Literal["median", "mean"]
 LEFT, TOP, HEIGHT, GAP, BETWEEN = 78.0, 26.0, 190.0, 44.0, 18.0
 
+DOTS, FARTHEST = 200, 10
+"""Above this many subjects only the farthest of each level are drawn."""
+
 
 @dataclass(frozen=True)
 class ShiftPlot:
@@ -90,6 +93,9 @@ def _spread(
 
 def _dots(rows: pd.DataFrame, plot: ShiftPlot, panel: Panel) -> Markup:
     part = rows[(rows["shift"] == panel.shift) & rows[plot.column].notna()]
+    if part["subject"].nunique() > DOTS:
+        rank = part.groupby("level")[plot.column].transform(lambda v: v.abs().rank(ascending=False))
+        part = part[rank <= FARTHEST]
     marks = []
     for subject, level, value in part[["subject", "level", plot.column]].itertuples(index=False):
         what = f"{panel.shift}: {level_name(panel.shift, int(level))}"

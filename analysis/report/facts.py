@@ -119,7 +119,7 @@ def gather(study: Study, voxels: VoxelAudit | None = None) -> Facts:
         for config in study.config.engines
     )
     return Facts(
-        title=study.path.name,
+        title="/".join(study.path.parts[-2:]),
         path=str(study.path),
         config=study.config,
         made_at=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),

@@ -75,6 +75,8 @@ PLACES: dict[str, Any] = dict.fromkeys(
 )
 REDRAWN = ("change_per_subject", "dice", "robustness_", "uncertainty_against_", "worst_subjects")
 """Figures that the page draws itself, so that they can be pointed at."""
+FEATURE_SETS = ("qc", "eval", "robust")
+"""Groups by other than the base features are told in words; their figures lie in figures/."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,8 @@ def _said(page: EnginePage) -> dict[str, list[str]]:
 def _figures(page: EnginePage) -> dict[str, list[Figure]]:
     found: dict[str, list[Figure]] = {}
     for name, figure in page.figures.items():
-        if not name.startswith(REDRAWN):
+        elsewhere = name.startswith(("pca_", "coassignment_")) and name.endswith(FEATURE_SETS)
+        if not name.startswith(REDRAWN) and not elsewhere:
             places = (place for start, place in FIGURE_OF.items() if name.startswith(start))
             found.setdefault(next(places, "further"), []).append(figure)
     return found

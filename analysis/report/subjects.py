@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -79,7 +80,7 @@ class SubjectRow:
         last = list(self.segmentation.values())[-1:]
         return change if np.isfinite(change) or not last else last[0].get("dice", float("nan"))
 
-    @property
+    @cached_property
     def change(self) -> ChangeRow | None:
         """What the chart of ΔV draws; None without ΔV."""
         measured = self.number("delta_lesion_vol_mm3")
