@@ -7,7 +7,9 @@ reads. `lamstore.open("export.h5")` gives the same objects as the study.
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from collections.abc import Callable
 from itertools import product
 from math import ceil
@@ -29,6 +31,9 @@ from lamstore.errors import (
 )
 from lamstore.schema import UNIT_DIMS
 from lamstore.view import Catalogue, Variable, read_catalogue
+
+MARGIN = 4 << 20
+"""Bytes of the disk that an export leaves free: HDF5's caches and its own tables."""
 
 
 def export_hdf5(
@@ -115,8 +120,17 @@ def _write_voxels(node: h5py.Group, name: str, variable: Variable) -> h5py.Datas
             slice(row, row + 1) if dim in UNIT_DIMS else slice(None)
             for dim, row in zip(variable.dims, cell, strict=True)
         )
-        _write_unit(array, at, np.asarray(source[at]), chunks)
+        block = np.asarray(source[at])
+        _make_sure_of_room(Path(node.file.filename), block.nbytes)
+        _write_unit(array, at, block, chunks)
     return array
+
+
+def _make_sure_of_room(part: Path, size: int) -> None:
+    # HDF5 writes when it likes, and one that has failed to cannot be closed in peace: ask before.
+    free = shutil.disk_usage(part.parent).free
+    if free < size + MARGIN:
+        raise OSError(errno.ENOSPC, f"{free} bytes free, {size + MARGIN} wanted")
 
 
 def _write_unit(
