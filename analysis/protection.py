@@ -174,7 +174,7 @@ def _extremes(removed: pd.DataFrame, overall: pd.Series[float]) -> str:
     fractions = single["removed_fraction"]
     if len(single) < 2 or fractions.max() - fractions.min() < 0.01:
         return ""
-    best, worst = single.loc[fractions.idxmax()], single.loc[fractions.idxmin()]
+    best, worst = (single.iloc[int(i)] for i in (fractions.argmax(), fractions.argmin()))
     return f" Best under {_effect(best)}, worst under {_effect(worst)}."
 
 
