@@ -115,6 +115,16 @@ def _words(run: RunFolder, batch: str, number: int) -> dict[str, Entry]:
     return {key: word for key, word in words.items() if word.state != "started"}
 
 
+def attempt_log(run: RunFolder, task: str) -> Path | None:
+    """Log of the worker that made an attempt, by the stem of its ledger file."""
+    batch, _, number = task.removeprefix(f"{run.id}-").rpartition("-a")
+    marker = run.path / "attempts" / f"{batch}.{number}"
+    if not marker.is_file():
+        return None
+    log = Path(orjson.loads(marker.read_bytes() or b"{}").get("log", ""))
+    return log if log.is_file() else None
+
+
 def _cause(marker: Path) -> str:
     """Why the process of an attempt died, by what its nanny said."""
     note = orjson.loads(marker.read_bytes() or b"{}")

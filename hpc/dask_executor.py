@@ -120,7 +120,7 @@ class DaskExecutor:
         self._looked = time.monotonic()
         run.claim()
         with dask.config.set(CONFIG):
-            self._cluster: Any = make_cluster(run, profile, 0 if adapt else self._workers)
+            self._cluster = make_cluster(run, profile, 0 if adapt else self._workers)
         self._client: Any = Client(self._cluster)  # type: ignore[no-untyped-call]
         if adapt:
             self._cluster.adapt(minimum_jobs=adapt[0], maximum_jobs=adapt[1])
@@ -257,7 +257,7 @@ def pooled(profile: Profile) -> Resources:
     return profile.of("infer").model_copy(update={"memory": most})
 
 
-def make_cluster(run: RunFolder, profile: Profile, array: int) -> SLURMCluster:
+def make_cluster(run: RunFolder, profile: Profile, array: int) -> Any:
     """dask-jobqueue's cluster for a run; no worker yet.
 
     Parameters

@@ -12,6 +12,7 @@ from hpc.execute import execute
 from hpc.origin import check_origin
 from hpc.provenance import provenance, study_digest
 from hpc.run_folder import RunFolder
+from hpc.worker import BEGIN, say
 from jobs.workbench import Workbench
 from lamstore.errors import ExecutorError
 from lamstore.ledger import LedgerFile, failed
@@ -67,6 +68,7 @@ def _do(
         record = failed(unit, _killer(attempt, unit), 0.0)
         ledger.append(record)
     else:
+        say(f"{BEGIN} {unit.key}")
         record = execute(bench, ledger, unit, again=again or attempt.number > 1)
     message = record.error.get("message", "")
     return {

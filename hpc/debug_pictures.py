@@ -16,9 +16,6 @@ def debug_pictures(study: Study, subjects: Iterable[str]) -> Iterator[Path]:
 
     Subjects or engines without a mask are left out; `lam status` says why they have none.
     """
-    import matplotlib as mpl
-
-    mpl.use("Agg")
     folder = study.figures / "debug"
     inferred = {
         (record.unit.engine, record.unit.subject)
@@ -29,7 +26,5 @@ def debug_pictures(study: Study, subjects: Iterable[str]) -> Iterator[Path]:
             folder.mkdir(parents=True, exist_ok=True)
             ds = lamstore.open(study.path, engine=engine).sel(subject=subject)
             path = folder / f"{subject}_{engine}.png"
-            figure = ds.lam.overlay(slices=SLICES)
-            figure.savefig(path, dpi=110)
-            mpl.pyplot.close(figure)
+            ds.lam.overlay(slices=SLICES).savefig(path, dpi=110)
             yield path

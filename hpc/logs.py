@@ -8,6 +8,8 @@ from pathlib import Path
 
 import orjson
 
+from hpc.attempt import attempt_log
+from hpc.run_folder import run_folders
 from hpc.worker import BEGIN
 from lamstore.study import Study
 
@@ -59,7 +61,10 @@ def find_log(study: Study, task: str) -> Path | None:
     """The log of a task, by the stem of its ledger file."""
     stem = task.removesuffix("-died").removesuffix("-timeout")
     found = sorted(study.runs.glob(f"*/logs/{stem}*.log"))
-    return found[-1] if found else None
+    if found:
+        return found[-1]
+    owners = (run for run in run_folders(study) if task.startswith(f"{run.id}-"))
+    return next((log for run in owners if (log := attempt_log(run, task))), None)
 
 
 def excerpt(log: Path, key: str) -> list[str]:

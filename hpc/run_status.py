@@ -79,7 +79,8 @@ def run_status(run: RunFolder, ledger: Follower) -> RunStatus:
         problem = str(error)
     ledger.refresh()
     phases = Counter(task.phase for task in known.values())
-    found = Outcome() if problem and not run.ended else outcome(run, ledger, known)
+    mute = (problem and not run.ended) or not run.facts.arrays
+    found = Outcome() if mute else outcome(run, ledger, known)
     reasons = Counter(t.reason for t in known.values() if t.phase is Phase.QUEUED and t.reason)
     return RunStatus(
         id=run.id,

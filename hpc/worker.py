@@ -59,16 +59,21 @@ def _serve(path: str, task: str, answers: IO[bytes], *, verbose: bool) -> None:
     with LedgerFile(study.ledger.folder, task, provenance(study)) as ledger:
         _answer(answers, {"ready": os.getpid()})
         for unit, again in _requests():
-            _say(f"{BEGIN} {unit.key}")
+            say(f"{BEGIN} {unit.key}")
             record = execute(bench, ledger, unit, again=again)
-            _say(f"{record.state} in {record.seconds:.2f} s")
+            say(f"{record.state} in {record.seconds:.2f} s")
             if verbose:
-                _say(orjson.dumps(record.result or record.error).decode())
+                say(_shown(record.result or record.error))
             said = {"unit": unit.key, "state": record.state, "seconds": record.seconds}
             _answer(answers, said | ({"error": dict(record.error)} if record.error else {}))
 
 
-def _say(text: str) -> None:
+def _shown(result: object) -> str:
+    return orjson.dumps(result, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+
+
+def say(text: str) -> None:
+    """One line for the log."""
     print(time.strftime("%Y-%m-%d %H:%M:%S"), text, file=sys.stderr, flush=True)
 
 
