@@ -123,9 +123,14 @@ def change_correlations(base: pd.DataFrame, seed: int = 0) -> list[Correlation]:
 def dominant_confounder(correlations: list[Correlation]) -> Correlation | None:
     """The confounder with the largest |r| to |ΔV|, given the change truth where there is one.
 
-    Rank correlations only: a Pearson r may be one subject's. None when nothing is defined.
+    Rank correlations only: a Pearson r may be one subject's. None when nothing is defined for as
+    many subjects as an interval needs.
     """
-    candidates = [c for c in correlations if c.x in CONFOUNDERS and np.isfinite(c.estimate.value)]
+    candidates = [
+        c
+        for c in correlations
+        if c.x in CONFOUNDERS and np.isfinite(c.estimate.value) and c.estimate.n >= st.MINIMUM_N
+    ]
     partial = [c for c in candidates if c.method == "partial spearman"]
     ranked = partial or [c for c in candidates if c.method == "spearman"]
     return max(ranked, key=lambda c: abs(c.estimate.value), default=None)

@@ -16,7 +16,7 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 from sklearn.preprocessing import RobustScaler
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from analysis.tables import require
 from lamstore.errors import AnalysisError
@@ -43,7 +43,7 @@ FEATURES: Mapping[str, tuple[str, ...]] = {
 MAX_COMPONENTS = 5
 K_RANGE = range(2, 7)
 SEEDS = 50
-MINIMUM_SUBJECTS = 6
+MINIMUM_SUBJECTS = 10
 
 Floats = NDArray[np.float64]
 

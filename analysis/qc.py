@@ -154,7 +154,7 @@ def cohort_warning(thresholds: QcThresholds) -> str | None:
     return (
         f"The QC thresholds come from {thresholds.cohort_n} subjects. Below {SMALL_COHORT} a "
         "cohort cannot judge itself: its own quantile always flags about one in ten, whatever "
-        "their quality. Give the thresholds of a reference cohort (--thresholds)."
+        "their quality. Give those of a reference cohort (qc.thresholds, --thresholds)."
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from analysis.qc import PRIMARY, cohort_thresholds, joined, qc_flags
+from analysis.qc import PRIMARY, QcThresholds, cohort_thresholds, joined, qc_flags
 from lamstore.config import QcConfig, Variant
 from lamstore.errors import MissingArrayError
 from lamstore.ledger import Record
@@ -149,9 +149,11 @@ def _flags(uncertainty: pd.DataFrame, longitudinal: pd.DataFrame, qc: QcConfig) 
     if base.empty or not set(base["subject"]) & set(plain["subject"]):
         return nothing
     table = joined(base.drop(columns=["engine", "shift"]), plain.drop(columns=["engine", "shift"]))
-    thresholds = cohort_thresholds(
-        table, qc_quantile=qc.uncertainty_quantile, change_quantile=qc.change_quantile
-    )
+    if qc.thresholds is not None:
+        thresholds = QcThresholds.read(qc.thresholds)
+    else:
+        quantiles = (qc.uncertainty_quantile, qc.change_quantile)
+        thresholds = cohort_thresholds(table, PRIMARY, *quantiles)
     return qc_flags(table, thresholds)[["subject", *QC]].assign(shift=NO_SHIFT)
 
 

@@ -53,6 +53,8 @@ def _report(bench: Workbench, unit: Unit) -> Outcome:
     from analysis.voxel_tables import write_voxel_audit
     from analysis.voxels import voxel_audit
 
+    if not bench.study.store_path.exists():  # no subject could be taken in: a report all the same
+        return Outcome(result={"report": write_report(bench.study).name})
     # Alone by now: every engine's metrics are in place.
     consolidate(bench.study.store_path)
     tables = write_tables(bench.study)

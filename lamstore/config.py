@@ -125,6 +125,8 @@ class QcConfig(_Section):
     uncertainty_quantile: float = Field(default=0.9, gt=0, lt=1)
     change_quantile: float = Field(default=0.9, gt=0, lt=1)
     failure_dice: float = Field(default=0.1, ge=0, le=1)
+    thresholds: Path | None = None
+    """qc_thresholds.json of a reference cohort; without it the cohort judges itself."""
 
 
 class StudyConfig(_Section):
@@ -187,7 +189,10 @@ def read_config(path: Path) -> StudyConfig:
         raise ConfigError(f"{path} cannot be used", got=_complaints(error)) from error
     root = (path.parent / config.dataset.root).resolve()
     dataset = config.dataset.model_copy(update={"root": root})
-    return config.model_copy(update={"dataset": dataset})
+    qc = config.qc
+    if qc.thresholds is not None:
+        qc = qc.model_copy(update={"thresholds": (path.parent / qc.thresholds).resolve()})
+    return config.model_copy(update={"dataset": dataset, "qc": qc})
 
 
 def _complaints(error: ValidationError) -> str:

@@ -234,8 +234,10 @@ def _primary(uncertainty: pd.DataFrame | None) -> str:
 def _thresholds(
     longitudinal: pd.DataFrame, uncertainty: pd.DataFrame | None, study: StudyConfig, primary: str
 ) -> QcThresholds | None:
-    """Thresholds where study.yaml asks for two different quantiles; else the audit's own."""
+    """A reference cohort's, or where study.yaml asks for two quantiles; else the audit's own."""
     qc = study.qc
+    if qc.thresholds is not None:
+        return QcThresholds.read(qc.thresholds)
     if uncertainty is None or qc.uncertainty_quantile == qc.change_quantile:
         return None
     base = base_rows(normalise_longitudinal(longitudinal))

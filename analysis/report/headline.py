@@ -77,7 +77,10 @@ def _verdict(audit: AuditResult | None, rows: Sequence[SubjectRow]) -> str:
         )
     if doubtful == 0:
         return f"Nothing speaks against the measured change of any of {count(n, 'subject')}."
-    return f"The measured change of {n - doubtful} of {n} subjects stands; {doubtful} are doubtful."
+    verb = "is" if doubtful == 1 else "are"
+    return (
+        f"The measured change of {n - doubtful} of {n} subjects stands; {doubtful} {verb} doubtful."
+    )
 
 
 def _without_change(rows: Sequence[SubjectRow], measured: Sequence[SubjectRow]) -> str:

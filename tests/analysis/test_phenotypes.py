@@ -75,7 +75,7 @@ def test_few_subjects_are_refused():
 
 
 def test_identical_subjects_do_not_fall_into_groups():
-    table = blobs([9])
+    table = blobs([12])
     table[COLUMNS] = 1.0
     with pytest.raises(AnalysisError, match="do not fall into groups"):
         find_phenotypes(table)
