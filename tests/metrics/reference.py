@@ -58,9 +58,7 @@ def scaled(image, brain):
     return np.clip((image - low) / (high - low), 0, 1)
 
 
-def longitudinal_metrics(  # noqa: PLR0917
-    m0, m1, truth, brain, flair0, flair1, spacing_mm, voxel_mm3
-):
+def longitudinal_metrics(m0, m1, truth, brain, flair0, flair1, spacing_mm, voxel_mm3):
     v0, v1 = m0.sum() * voxel_mm3, m1.sum() * voxel_mm3
     found = proxies(m0, m1, spacing_mm, voxel_mm3)
     difference = np.abs(scaled(flair1, brain) - scaled(flair0, brain))[brain]
