@@ -26,3 +26,10 @@ def finished(finished_once: Path, tmp_path: Path) -> Study:
     """A finished study of one's own, its cohort in ``../cohort``."""
     shutil.copytree(finished_once, tmp_path / "copy")
     return Study.at(tmp_path / "copy" / "study")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep all tests on the real cluster in one process: it is one machine with one cluster."""
+    for item in items:
+        if item.get_closest_marker("slurm"):
+            item.add_marker(pytest.mark.xdist_group("cluster"))
