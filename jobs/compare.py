@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from jobs.metrics.longitudinal import LongitudinalParams, longitudinal_metrics

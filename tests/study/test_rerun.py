@@ -59,6 +59,7 @@ def voxel_files(study: Study) -> dict[str, tuple[int, int]]:
 
 
 def test_a_second_run_does_nothing(finished: Study):
+    lam("run", finished.path)  # the copy has learnt by now where its files lie
     before = snapshot(finished.path)
     said = lam("run", finished.path)
     assert "nothing to do" in said
@@ -92,7 +93,7 @@ def test_a_new_shift_computes_only_that_shift(finished: Study):
 
 def test_a_metric_parameter_redoes_comparisons(finished: Study):
     before, old = voxel_files(finished), tables(finished)["longitudinal_metrics"]
-    study = change_study(finished, metrics={"min_component_mm3": 0.0, "dilation_radius_mm": 0.0})
+    study = change_study(finished, metrics={"min_component_mm3": 500.0, "dilation_radius_mm": 12.0})
     assert rerun(study) == {"compare": EVERY_COMPARE, **END}
     assert voxel_files(study) == before
     assert not tables(study)["longitudinal_metrics"].equals(old)
