@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -103,7 +102,9 @@ def _plan(folder: Path) -> None:
     missing = left(wanted, words)
     elapsed = time.perf_counter() - begun
     assert 0 < len(missing) < 0.02 * len(wanted)
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not ru_maxrss, which a process inherits from the one that started it.
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    peak_mb = int(status.split("VmHWM:")[1].split()[0]) / 1024
     print(json.dumps({"units": len(wanted), "seconds": elapsed, "peak_mb": peak_mb}))
 
 

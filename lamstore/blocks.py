@@ -1,13 +1,11 @@
-"""How is a part of a sharded array read fastest? By whole inner chunks, then cropped in memory.
+"""What stands for voxels that nobody has read yet? Arrays of which slices add up before a read.
 
-The codec pipeline decodes a window that cuts through inner chunks row by row, which costs several
-times the decoding itself. Reading the smallest box of whole inner chunks around the window and
-cropping the result gives the same values at the cost of the decoding alone.
+dask loads a whole chunk and then cuts a slice out of it. A chunk of a study is a whole scan, so
+here a chunk is a `Block`, which takes slices on itself and reads what is left of it at last.
 """
 
 from __future__ import annotations
 
-from math import ceil
 from typing import Any
 
 import numpy as np
@@ -16,29 +14,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
 from lamstore.codec import fast_codecs
-
-
-def aligned_read(array: zarr.Array[Any], window: tuple[slice, ...]) -> NDArray[Any]:
-    """Read a box.
-
-    Parameters
-    ----------
-    array : zarr.Array
-    window : tuple of slice
-        One slice a dim, unit step, start and stop given.
-
-    Returns
-    -------
-    ndarray
-        ``array[window]``; may be a view into a somewhat larger buffer.
-    """
-    outer, inner = [], []
-    for part, edge, size in zip(window, array.chunks, array.shape, strict=True):
-        start = part.start // edge * edge
-        outer.append(slice(start, min(size, ceil(part.stop / edge) * edge)))
-        inner.append(slice(part.start - start, part.stop - start))
-    values = np.asarray(array[tuple(outer)])
-    return values[tuple(inner)]
+from lamstore.shards import ShardReader
 
 
 def flipped(values: NDArray[Any]) -> NDArray[Any]:
@@ -56,20 +32,21 @@ class BlockReader:
     def __init__(self, store: str, name: str, array: zarr.Array[Any]) -> None:
         self.store, self.name, self.dtype, self.ndim = store, name, array.dtype, array.ndim
         self.shape, self.chunks = _outward(array.shape), _outward(array.chunks)
-        self._array: zarr.Array[Any] | None = None
+        self._shards: ShardReader | None = None
 
     def __getitem__(self, index: Any) -> Block:
         return Block(self, *normalised(index, self.shape))
 
     def read(self, window: tuple[slice, ...]) -> NDArray[Any]:
         """Values of a box."""
-        if self._array is None:
+        if self._shards is None:
             with fast_codecs():
-                self._array = zarr.open_array(self.store, path=self.name, mode="r")
-        return flipped(aligned_read(self._array, _outward(window)))
+                array = zarr.open_array(self.store, path=self.name, mode="r")
+            self._shards = ShardReader.of(array)
+        return flipped(self._shards.read(_outward(window)))
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_array": None}
+        return self.__dict__ | {"_shards": None}
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
         return ("lamstore.BlockReader", self.store, self.name, self.shape, str(self.dtype))

@@ -17,7 +17,7 @@ import xxhash
 import zarr
 from numpy.typing import NDArray
 
-from lamstore.blocks import aligned_read, flipped
+from lamstore.blocks import flipped
 from lamstore.codec import fast_codecs
 from lamstore.errors import (
     MissingArrayError,
@@ -28,6 +28,7 @@ from lamstore.errors import (
 )
 from lamstore.grid import Grid
 from lamstore.schema import SPATIAL, UNIT_DIMS
+from lamstore.shards import ShardReader
 from lamstore.tables import labels
 
 Box = tuple[slice, slice, slice]
@@ -70,6 +71,7 @@ class Store:
                 f"there is no store at {path}", remedy=f"lam run {path.parent}"
             ) from error
         self._arrays: dict[str, zarr.Array[Any]] = {}
+        self._readers: dict[str, ShardReader] = {}
         self._index: dict[str, dict[str, int]] = {}
 
     def array(self, name: str) -> zarr.Array[Any]:
@@ -81,6 +83,11 @@ class Store:
                 raise MissingArrayError(f"{self.path} holds no array {name}")
             self._arrays[name] = found
         return self._arrays[name]
+
+    def _reader(self, name: str) -> ShardReader:
+        if name not in self._readers:
+            self._readers[name] = ShardReader.of(self.array(name))
+        return self._readers[name]
 
     def __contains__(self, name: str) -> bool:
         return name in self._arrays or name in self.root
@@ -139,7 +146,7 @@ class Store:
                 for part, whole in zip(reversed(box), window[-3:], strict=True)
             )
         try:
-            return flipped(aligned_read(array, window))
+            return flipped(self._reader(name).read(window))
         except (OSError, RuntimeError, ValueError) as error:
             raise TornDataError(
                 f"{name} of {_spoken(at)} cannot be decoded",

@@ -250,16 +250,16 @@ def test_an_opened_study_draws_itself(finished):
 
 def test_only_the_chosen_slices_of_images_are_read(finished, monkeypatch):
     import lamstore
-    from lamstore import blocks
+    from lamstore.shards import ShardReader
 
     read = []
-    original = blocks.aligned_read
+    original = ShardReader.read
 
-    def spy(array, window):
-        read.append((array.path, [part.stop - part.start for part in window[-3:]]))
-        return original(array, window)
+    def spy(self, window):
+        read.append((self.array.path, [part.stop - part.start for part in window[-3:]]))
+        return original(self, window)
 
-    monkeypatch.setattr(blocks, "aligned_read", spy)
+    monkeypatch.setattr(ShardReader, "read", spy)
     ds = lamstore.open(finished.path, engine="flair-zscore")
     ds.sel(subject="patient01").lam.overlay(slices=1)
     images = [sizes for path, sizes in read if path.endswith(("volume", "uncertainty"))]
