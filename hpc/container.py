@@ -64,9 +64,7 @@ class Entry:
         return Entry(words, own | handed)
 
 
-def entry(
-    profile: Profile, study: Study, *, gpu: bool, digest: str
-) -> Entry | None:
+def entry(profile: Profile, study: Study, *, gpu: bool, digest: str) -> Entry | None:
     """How a process of a study enters an image.
 
     Parameters

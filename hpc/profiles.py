@@ -28,7 +28,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from hpc.resources import memory_mib, time_s
 from lamstore.errors import ConfigError
 
-PROGRAM = "LAMSTORE_APPTAINER"
+PROGRAM = "LAMSTORE_APPTAINER_BIN"
 """Environment variable that names Apptainer's program where it is not in PATH."""
 
 EXAMPLES = Path(__file__).with_name("examples")
@@ -124,7 +124,7 @@ class Profile(Resources):
     container: Path | None = None
     """An Apptainer image with lamstore in it."""
     apptainer: str = "apptainer"
-    """The program, where it is not in PATH under this name (``LAMSTORE_APPTAINER``)."""
+    """The program, where it is not in PATH under this name (``LAMSTORE_APPTAINER_BIN``)."""
     binds: tuple[str, ...] = ()
     """Folders to bind beside those that the study names."""
     max_memory: Memory = "64G"

@@ -52,7 +52,8 @@ def await_end(cluster: Cluster, study: Study, timeout_s: float = 120) -> RunFold
 
 def assert_each_once(study: Study) -> None:
     """Every unit of voxels was done, none twice."""
-    done = Counter(r.unit.key for r in records(study) if r.state == "done")
+    voxels = [r.unit for r in records(study) if r.state == "done" and r.unit.subject]
+    done = Counter(unit.key for unit in voxels)
     assert status_of(study)["complete"]
     assert set(done.values()) == {1}
 
@@ -76,8 +77,9 @@ def test_node_killed_in_the_middle(site, cohort, tmp_path, probe):
     (flag / "go").touch()
     site.wait_until("requeued", lambda: field(site, task, "JobState") == "PENDING", 90)
     site.skip_requeue_delay(task)
-    site.start_node(node)
     await_end(site, study)
+    site.start_node(node)
+    site.wait_until("node back", lambda: set(site.node_states().values()) == {"idle"}, 60)
     assert_each_once(study)
 
 
@@ -204,7 +206,7 @@ def test_dry_run_submitted_by_hand_does_the_same(site, study, reference):
     for name in ("ingest-00", "infer-00", "compare-00", "finish"):
         job = site.run("sbatch", "--parsable", *previous, str(folder / f"{name}.sbatch")).strip()
         previous = [f"--dependency=afterany:{job}"]
-    site.wait_until("done", lambda: (folder / "ended").exists(), 120)
+    site.wait_until("done", (folder / "ended").exists, 120)
     assert_each_once(study)
     assert_same_tables(study, reference)
 
