@@ -58,7 +58,7 @@ class Entry:
 
     def filled(self, scratch: str) -> Entry:
         """With ``$scratch`` filled in, for a process that is started without a shell."""
-        words = tuple(word.replace("$scratch", scratch) for word in self.words)
+        words = tuple(scratch if word == "$scratch" else word for word in self.words)
         handed = {f"APPTAINERENV_{k}": os.environ[k] for k in _HANDED_ON if os.environ.get(k)}
         own = {k: v.replace("$scratch", scratch) for k, v in self.environment.items()}
         return Entry(words, own | handed)

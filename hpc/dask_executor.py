@@ -30,7 +30,7 @@ from hpc.profiles import Profile, Resources
 from hpc.resources import memory_mib, show_memory, show_time, time_s
 from hpc.run_folder import RunFolder
 from hpc.slurm import in_queue
-from hpc.slurm_script import directives, sbatch_quote
+from hpc.slurm_script import directives, sbatch_quote, shell_word
 from hpc.slurm_submit import interpreter
 from lamstore.config import digest
 from lamstore.errors import DiskFullError, ExecutorError
@@ -326,7 +326,7 @@ def _python(run: RunFolder, profile: Profile, resources: Resources) -> tuple[str
     python = f"{shlex.quote(interpreter(profile))} -P"
     if how is None:
         return python, []
-    words = [f'"{word}"' if "$" in word else shlex.quote(word) for word in how.words]
+    words = [shell_word(word) for word in how.words]
     return " ".join([*words, python]), how.exports()
 
 

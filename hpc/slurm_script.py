@@ -164,7 +164,7 @@ def _command(batch: Batch) -> list[str]:
         ]
     words.append("task_command=(")
     if batch.container:
-        words.append("    " + " ".join(_shell_word(word) for word in batch.container))
+        words.append("    " + " ".join(shell_word(word) for word in batch.container))
     words.append(f'    {shlex.quote(batch.python)} -P -m {batch.module} "$study"')
     words.append(f"    --run {shlex.quote(batch.run)} --script {shlex.quote(batch.script)}")
     if batch.tasks is not None:
@@ -174,11 +174,9 @@ def _command(batch: Batch) -> list[str]:
     return [*words, ")"]
 
 
-def _shell_word(word: str) -> str:
-    """Quoted, but for ``$scratch`` and SLURM's variables, which the script fills in."""
-    if "$" in word:
-        return '"' + word.replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`") + '"'
-    return shlex.quote(word)
+def shell_word(word: str) -> str:
+    """Quoted; ``$scratch`` is the one variable that the script fills in."""
+    return '"$scratch"' if word == "$scratch" else shlex.quote(word)
 
 
 _WAIT = (

@@ -238,7 +238,9 @@ def test_dry_run_refuses_to_start_beside_a_run(site, cohort, tmp_path, probe):
     assert_each_once(study)
 
 
-def test_dask_worker_node_lost(site, cohort, tmp_path, probe):
+def test_dask_worker_node_lost(cluster, cohort, tmp_path, probe, monkeypatch):
+    at_site(cluster, tmp_path, monkeypatch, cores=2)  # a worker on each node
+    site = cluster
     study, flag = waiting_study(tmp_path, cohort)
     process = subprocess.Popen(
         [LAM, "run", study.path, "--on", "dask", "--workers", "2"], stdout=subprocess.DEVNULL
