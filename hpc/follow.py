@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from hpc.plan_file import no_collection
 from lamstore.ledger import Entry
 
 
@@ -35,10 +36,11 @@ class Follower:
     def refresh(self) -> list[str]:
         """Take in what was appended; returns the keys of the units that were spoken of."""
         news = []
-        for line in self._news():
-            if "unit" in line:
-                self._take(line)
-                news.append(line["unit"])
+        with no_collection():
+            for line in self._news():
+                if "unit" in line:
+                    self._take(line)
+                    news.append(line["unit"])
         return news
 
     def mean_s(self, job: str) -> float | None:

@@ -146,6 +146,7 @@ def _here(
     todo = [left(chosen(plan.wanted.of(job), selection.only), words) for job in VOXEL_JOBS]
     write_plan(run.plan, [unit for units in todo for unit in units], needs_of(plan.manifest))
     if request.on == "dask":
+        write_plan(run.wanted, list(plan.wanted), needs_of(plan.manifest))
         from hpc.dask_executor import DaskExecutor
 
         with (

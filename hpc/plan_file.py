@@ -7,7 +7,10 @@ follow each other, subjects are contiguous within a wave, so a task's share is a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import gc
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,13 +62,66 @@ def read_plan(path: Path, begin: int = 0, end: int | None = None) -> list[Planne
     except FileNotFoundError as error:
         raise ExecutorError(f"there is no plan {path}", remedy="lam run again") from error
 
-    def unit_at(number: int) -> Unit:
-        body = orjson.loads(lines[number])
-        return parse_key(body["unit"], body["fingerprint"])
+    units: dict[int, Unit] = {}
+
+    def unit_at(number: int, body: dict[str, Any] | None = None) -> Unit:
+        if number not in units:
+            body = body or orjson.loads(lines[number])
+            units[number] = parse_key(body["unit"], body["fingerprint"])
+        return units[number]
 
     planned = []
-    for line in lines[begin:end]:
-        body = orjson.loads(line)
-        unit = parse_key(body["unit"], body["fingerprint"])
-        planned.append(Planned(unit, tuple(map(unit_at, body.get("needs", ())))))
+    with no_collection():
+        for number in range(*slice(begin, end).indices(len(lines))):
+            body = orjson.loads(lines[number])
+            needs = tuple(map(unit_at, body.get("needs", ())))
+            planned.append(Planned(unit_at(number, body), needs))
     return planned
+
+
+def count_states(
+    path: Path, state_of: Callable[[str, str], str]
+) -> tuple[dict[str, Counter[str]], list[Unit]]:
+    """How many units of each job are in which state; makes no `Unit` that it need not.
+
+    Parameters
+    ----------
+    path : Path
+    state_of : callable
+        ``done``, ``failed`` or ``pending``, from key and fingerprint.
+
+    Returns
+    -------
+    dict of job to Counter of state
+        ``blocked`` are those pending units that need a failed or blocked one.
+    list of Unit
+        The failed ones.
+    """
+    counts: dict[str, Counter[str]] = {}
+    undone: set[int] = set()
+    failed = []
+    with no_collection():
+        for number, line in enumerate(path.read_bytes().splitlines()):
+            body = orjson.loads(line)
+            key, fingerprint = body["unit"], body["fingerprint"]
+            state = state_of(key, fingerprint)
+            if state == "failed":
+                failed.append(parse_key(key, fingerprint))
+            elif state == "pending" and undone and not undone.isdisjoint(body.get("needs", ())):
+                state = "blocked"
+            if state in ("failed", "blocked"):
+                undone.add(number)
+            counts.setdefault(key[: key.index("/")], Counter())[state] += 1
+    return counts, failed
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Without the collector, which looks again and again at units of which none is garbage."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()

@@ -7,6 +7,7 @@ leaves out what waits for a failed input. The last job gathers the cohort and wr
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sys
 import time
@@ -18,6 +19,7 @@ from hpc.arrays import Group
 from hpc.follow import Follower
 from hpc.losses import Outcome, each
 from hpc.plan import left, needs
+from hpc.plan_file import write_plan
 from hpc.profiles import Profile
 from hpc.registry import VOXEL_JOBS
 from hpc.resources import memory_mib, time_s
@@ -76,7 +78,9 @@ def plan_slurm_run(
             "retries": retries,
         }
     )
-    return _write(run, facts, groups, profile, plan.manifest, ledger)
+    _write(run, facts, groups, profile, plan.manifest, ledger)
+    write_plan(run.wanted, list(plan.wanted), needs_of(plan.manifest))
+    return run
 
 
 class _Ask(NamedTuple):
@@ -111,7 +115,10 @@ def plan_retry(
     groups = [Group(ask.wave, asked[ask], ask.memory_mib, ask.time_s) for ask in ordered]
     manifest = Manifest.read(run.study.path / "cohort.json")
     child = RunFolder(run.study, facts.id)
-    return _write(child, facts, groups, profile, manifest, ledger)
+    _write(child, facts, groups, profile, manifest, ledger)
+    if run.wanted.exists():
+        shutil.copyfile(run.wanted, child.wanted)
+    return child
 
 
 def more(cause: str, memory: int, limit_s: int, profile: Profile) -> tuple[int, int]:
@@ -168,9 +175,9 @@ def _write(
     profile: Profile,
     manifest: Manifest,
     ledger: Follower,
-) -> RunFolder:
+) -> None:
     means = {job: mean for job in VOXEL_JOBS if (mean := ledger.mean_s(job)) is not None}
-    return write_run(
+    write_run(
         run,
         facts,
         groups,

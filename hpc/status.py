@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hpc.plan import cohort_unit, is_done, needs, report_unit
-from hpc.registry import VOXEL_JOBS
-from hpc.run import Plan
 from lamstore.ledger import Record
 from lamstore.units import Unit
+
+if TYPE_CHECKING:
+    from hpc.run import Plan
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,9 @@ class StudyStatus:
 
 def study_status(plan: Plan) -> StudyStatus:
     """Where a study stands; reads the ledger once, no voxels, no scheduler."""
+    from hpc.plan import cohort_unit, is_done, report_unit
+    from hpc.registry import VOXEL_JOBS
+
     words = plan.words()
     counts = {job: Counter[str]() for job in VOXEL_JOBS}
     failed: set[str] = set()
@@ -86,6 +89,8 @@ def study_status(plan: Plan) -> StudyStatus:
 
 
 def _blocked(plan: Plan, unit: Unit, failed: set[str]) -> bool:
+    from hpc.plan import needs
+
     entry = plan.manifest.entry(unit.subject)
     timepoints = tuple(sorted({timepoint for timepoint, _ in entry.check.available}))
     return any(key in failed for key in needs(unit, timepoints))
@@ -97,6 +102,8 @@ def _status(job: str, count: Counter[str]) -> JobStatus:
 
 
 def _single(job: str, units: list[Unit], words: Any) -> JobStatus:
+    from hpc.plan import is_done
+
     finished = sum(is_done(unit, words) for unit in units)
     failed = sum(unit.key in words and words[unit.key].state == "failed" for unit in units)
     return JobStatus(job, finished, failed, len(units) - finished - failed, 0)

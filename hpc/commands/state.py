@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+    from hpc.run import Plan
     from hpc.run_status import RunStatus
     from hpc.status import StudyStatus
 
@@ -52,23 +53,36 @@ def status(
 
 
 class _Look:
-    """One look at a study costs a read of what its ledger has gained, and one call to SLURM."""
+    """One look at a study costs a read of what its ledger has gained, and one call to SLURM.
+
+    While a submitted run is at work what counts is what it was planned for; otherwise the cohort's
+    files and the engines are looked at again.
+    """
 
     def __init__(self, study: Study) -> None:
         from hpc.follow import Follower
-        from hpc.run import make_plan
 
         self._study = study
-        self._plan = make_plan(study, keep=False)
+        self._plan: Plan | None = None
         self._ledger = Follower(study.ledger.folder)
 
     def __call__(self) -> tuple[StudyStatus, RunStatus | None]:
         from hpc.run_folder import latest_run
-        from hpc.run_status import run_status
-        from hpc.status import study_status
+        from hpc.run_status import planned_status, run_status
 
         run = latest_run(self._study)
-        return study_status(self._plan), run_status(run, self._ledger) if run else None
+        found = run_status(run, self._ledger) if run else None
+        if run and found and found.state in ("queued", "running") and run.wanted.exists():
+            return planned_status(run, self._ledger), found
+        return self._looked_at(), found
+
+    def _looked_at(self) -> StudyStatus:
+        from hpc.run import make_plan
+        from hpc.status import study_status
+
+        if self._plan is None:
+            self._plan = make_plan(self._study, keep=False)
+        return study_status(self._plan)
 
     def to_json(self) -> dict[str, Any]:
         found, run = self()
