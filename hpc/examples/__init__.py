@@ -1,0 +1,1 @@
+"""Which cluster profiles are shipped? YAML files, chosen by their names (`hpc.profiles`)."""
