@@ -19,7 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="""[bold]How far can a pretrained model be trusted on your cohort, and what breaks it?[/bold]
+    help="""[bold]How far can a pretrained model be trusted, and what breaks it?[/bold]
 
 A study is a directory: [cyan]study.yaml[/cyan] says what to audit, [cyan]store.zarr[/cyan] holds
 every voxel, [cyan]ledger/[/cyan] what is done, [cyan]report.html[/cyan] what it means.

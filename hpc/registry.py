@@ -43,7 +43,8 @@ def _cohort(bench: Workbench, unit: Unit) -> Outcome:
     engine = configured_engine(bench.study, unit.engine)
     facts = engine_facts(bench.study, bench.manifest, unit.engine, engine)
     wanted = wanted_units(config, bench.manifest, [facts])
-    return cohort.cohort(bench, unit, {unit.key: unit.fingerprint for unit in wanted})
+    prints = {unit.key: unit.fingerprint for unit in wanted}
+    return cohort.cohort(bench, unit, prints, facts.digest)
 
 
 def _report(bench: Workbench, unit: Unit) -> Outcome:

@@ -18,19 +18,21 @@ from lamstore.ledger import Record
 from lamstore.tables import unconsolidate, write_table
 from lamstore.units import Unit
 
-VERSION = "2"
+VERSION = "4"
 
 Cells = dict[str, dict[tuple[str, ...], float]]
 """Column to value by (subject, shift) or (subject, timepoint, shift)."""
 
 
-def cohort(bench: Workbench, unit: Unit, wanted: Mapping[str, str]) -> Outcome:
+def cohort(bench: Workbench, unit: Unit, wanted: Mapping[str, str], engine_digest: str) -> Outcome:
     """Gather the scalars of one engine into its metrics group.
 
     Parameters
     ----------
     wanted : mapping of unit key to fingerprint
         Other records are of an earlier study.yaml or of files that have changed since.
+    engine_digest : str
+        Of the engine's options and weights; kept with the metrics.
     """
     inferred, compared = (_records(bench, job, wanted) for job in ("infer", "compare"))
     pairs, scans = pair_columns(compared), scan_columns(inferred, compared)
@@ -41,14 +43,15 @@ def cohort(bench: Workbench, unit: Unit, wanted: Mapping[str, str]) -> Outcome:
     unconsolidate(bench.study.store_path)
     if name in bench.store.root:
         del bench.store.root[name]
-    group = bench.store.root.create_group(name, attributes={"columns": [*pairs, *scans]})
+    attributes = {"columns": [*pairs, *scans], "engine_digest": engine_digest}
+    group = bench.store.root.create_group(name, attributes=attributes)
     for column, cells in pairs.items():
         write_table(group, column, ("subject", "shift"), _filled(cells, subjects, shifts))
     for column, cells in scans.items():
         values = _filled(cells, subjects, timepoints, shifts)
         write_table(group, column, ("subject", "timepoint", "shift"), values)
     counts = {"scans": len(inferred), "comparisons": len(compared)}
-    return Outcome(result=counts | {"columns": len(pairs) + len(scans)})
+    return Outcome(result=counts | {"columns": len(pairs) + len(scans), "engine": engine_digest})
 
 
 def _records(bench: Workbench, job: str, wanted: Mapping[str, str]) -> list[Record]:
