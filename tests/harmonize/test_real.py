@@ -19,6 +19,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.real_data,
     pytest.mark.timeout(900),
+    pytest.mark.xdist_group("real study"),  # one process computes it, once
     pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared/data/open_ms_data"),
 ]
 
