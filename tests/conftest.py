@@ -28,6 +28,7 @@ def finished(finished_once: Path, tmp_path: Path) -> Study:
     return Study.at(tmp_path / "copy" / "study")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep all tests on the real cluster in one process: it is one machine with one cluster."""
     for item in items:
