@@ -72,7 +72,8 @@ class _Look:
 
         run = latest_run(self._study)
         found = run_status(run, self._ledger) if run else None
-        if run and found and found.state in ("queued", "running") and run.wanted.exists():
+        active = run and run.ended is None and found and found.state in ("queued", "running")
+        if run and active and run.wanted.exists():
             return planned_status(run, self._ledger), found
         return self._looked_at(), found
 
