@@ -85,7 +85,7 @@ def check(
     from hpc.run import look
     from lamstore.study import Study
 
-    found, console = look(Study.at(study)).check, Console()
+    found, console = look(Study.at(study), keep=False).check, Console()
     console.print(cohort_table(found))
     for subject in found.subjects:
         for problem in subject.problems:

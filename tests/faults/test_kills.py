@@ -138,7 +138,11 @@ def test_an_interrupted_run_says_so_and_goes_on_later(finished: Study, finished_
     for path in (finished.path / "ledger").iterdir():
         path.unlink()
     run = subprocess.Popen(
-        [LAM, "run", finished.path], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+        [LAM, "run", finished.path],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        # What a shell starts in the background ignores SIGINT, and so would this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while run.poll() is None and not list((finished.path / "ledger").iterdir()):
         time.sleep(0.01)
