@@ -137,12 +137,11 @@ def test_of_two_runs_at_once_one_is_refused_or_both_end_right(finished_once: Pat
 def test_an_interrupted_run_says_so_and_goes_on_later(finished: Study, finished_once: Path):
     for path in (finished.path / "ledger").iterdir():
         path.unlink()
+    # What a shell starts in the background ignores SIGINT, and so would this.
     run = subprocess.Popen(
-        [LAM, "run", finished.path],
+        ["env", "--default-signal=INT", LAM, "run", finished.path],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        # What a shell starts in the background ignores SIGINT, and so would this.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while run.poll() is None and not list((finished.path / "ledger").iterdir()):
         time.sleep(0.01)
