@@ -165,13 +165,6 @@ def _layout(plan: Plan, config: StudyConfig, engines: Mapping[str, Engine]) -> L
     )
 
 
-class Progress(Protocol):
-    """Told what happens."""
-
-    def start(self, job: str, total: int) -> None:
-        """A job begins."""
-
-
 def run_plan(
     plan: Plan,
     executor: Executor,
