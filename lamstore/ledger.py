@@ -183,9 +183,10 @@ class Ledger:
         return (line for line in self._raw() if "unit" in line)
 
     def _raw(self) -> Iterator[dict[str, Any]]:
+        # Line by line: one task of a large run may have written hundreds of megabytes.
         for path in sorted(self.folder.glob("*.jsonl")):
-            for line in path.read_bytes().split(b"\n"):
-                if line:
+            with path.open("rb", buffering=1 << 20) as file:
+                for line in file:
                     try:
                         yield orjson.loads(line)
                     except orjson.JSONDecodeError:
