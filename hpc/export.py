@@ -16,6 +16,14 @@ from lamstore.ledger import Record
 from lamstore.store import Store
 from lamstore.study import Study
 
+AXES = {
+    "probability": "member",
+    "uncertainty": "measure",
+    "heatmap": "level",
+    "volume": "modality",
+}
+"""Axis that a unit writes whole, by array."""
+
 
 def export_hdf5_with_progress(study: Study, out: Path, console: Console) -> Path:
     """The whole store as one HDF5 file; says each array as it is written."""
@@ -30,7 +38,7 @@ def export_nifti_with_progress(
 ) -> Path:
     """Every done output as NIfTI: ``out/<engine>/<subject>/<timepoint>[_<shift>]_<array>.nii.gz``.
 
-    Inputs go to ``out/inputs``. Members and measures become one file each.
+    Inputs go to ``out/inputs``. Members, measures and levels become one file each.
     """
     if out.exists() and any(out.iterdir()):
         raise StoreError(f"{out} is not empty", remedy="choose another --out")
@@ -84,7 +92,7 @@ def nifti_images(store: Store, record: Record) -> Iterator[tuple[Path, nib.Nifti
 def _axis_labels(store: Store, name: str) -> tuple[str, ...]:
     """Labels of the axis that a unit writes whole; one empty label where there is none."""
     group, _, leaf = name.rpartition("/")
-    axis = {"probability": "member", "uncertainty": "measure", "volume": "modality"}.get(leaf)
+    axis = AXES.get(leaf)
     if axis is None:
         return ("",)
     return store.labels(axis if axis == "modality" else f"{group}/{axis}")

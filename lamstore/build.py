@@ -22,6 +22,7 @@ from lamstore.codec import fast_codecs
 from lamstore.errors import StoreError
 from lamstore.grid import Grid
 from lamstore.schema import (
+    ENGINE_DIMS,
     SPATIAL,
     STORED_SPATIAL,
     ArraySpec,
@@ -120,6 +121,7 @@ def _merged(root: zarr.Group, wanted: Layout) -> Layout:
         extent=(x, y, z),
         spacing_mm=wanted.spacing_mm,
         volume_dtype=str(volume.dtype),
+        brainmask=wanted.brainmask or "brainmask" in root,
         lesion_truth=wanted.lesion_truth or "lesion_truth" in root,
         change_truth=wanted.change_truth or "change_truth" in root,
         store_shifted=wanted.store_shifted or "shifted/volume" in root,
@@ -144,18 +146,15 @@ def _merged_engines(
 
 
 def _stored_engine(root: zarr.Group, name: str) -> EngineLayout:
-    shift, member, measure = (
-        labels(root, f"engines/{name}/{dim}") for dim in ("shift", "member", "measure")
-    )
-    return EngineLayout(shift, member, measure)
+    return EngineLayout(*(labels(root, f"engines/{name}/{dim}") for dim in ENGINE_DIMS))
 
 
 def _same_axes(one: EngineLayout, other: EngineLayout) -> bool:
-    return (one.members, one.measures) == (other.members, other.measures)
+    return replace(one, shifts=()) == replace(other, shifts=())
 
 
 def _drop_other_ensembles(path: Path, root: zarr.Group, layout: Layout) -> None:
-    """Delete an engine's group when its members or measures changed: all its voxels are stale."""
+    """Delete an engine's group when its axes changed: all its voxels are stale."""
     for name, engine in (layout.engines or {}).items():
         folder = path / "engines" / name
         if folder.exists() and not _same_axes(_stored_engine(root, name), engine):
@@ -203,6 +202,7 @@ def _write_labels(root: zarr.Group, layout: Layout) -> None:
     for name, engine in (layout.engines or {}).items():
         wanted[f"engines/{name}/member"] = engine.members
         wanted[f"engines/{name}/measure"] = engine.measures
+        wanted[f"engines/{name}/level"] = engine.levels
         wanted[f"engines/{name}/shift"] = engine.shifts
     # The subjects last: a store without any is one that nobody has finished making.
     wanted["subject"] = layout.subjects

@@ -2,7 +2,7 @@
 
 The store is one labelled cube, not a tree of one group per scan. A shard holds exactly what one
 unit of work writes: leading labels one at a time, the axes that a unit writes whole (modality,
-member, measure) and x, y, z whole. So two units never touch the same file.
+member, measure, level) and x, y, z whole. So two units never touch the same file.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ STORED_SPATIAL = ("z", "y", "x")
 without transposing and an axial slice is one run of memory. `lamstore` hands out x, y, z."""
 UNIT_DIMS = ("subject", "timepoint", "shift")
 """Dims along which a shard has length 1: a unit writes one label of each."""
+ENGINE_DIMS = ("shift", "member", "measure", "level")
+"""Dims whose labels each engine's group has of its own."""
 
 CHUNK_MM = (48.0, 48.0, 18.0)
 """Edge of an inner chunk. Equal in mm, not in voxels: clinical scans have thick slices, and a
@@ -59,11 +61,15 @@ class ArraySpec:
 
 @dataclass(frozen=True)
 class EngineLayout:
-    """What one engine writes: its labels."""
+    """What one engine writes: its labels.
+
+    With `levels` it is a localizer and writes one heatmap a level; without, a segmenter.
+    """
 
     shifts: tuple[str, ...]
-    members: tuple[str, ...]
-    measures: tuple[str, ...]
+    members: tuple[str, ...] = ()
+    measures: tuple[str, ...] = ()
+    levels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,7 @@ class Layout:
     extent: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
     volume_dtype: str
+    brainmask: bool = True
     lesion_truth: bool = False
     change_truth: bool = False
     store_shifted: bool = False
@@ -126,7 +133,7 @@ def padded(extent: tuple[int, int, int], chunk: tuple[int, int, int]) -> tuple[i
 def array_specs(layout: Layout, chunk: tuple[int, int, int]) -> list[ArraySpec]:
     """Every voxel array of a store with this layout."""
     specs = [_spec("volume", ("subject", "timepoint", "modality"), layout, chunk)]
-    masks: list[tuple[str, tuple[str, ...], bool]] = [("brainmask", ("subject",), True)]
+    masks: list[tuple[str, tuple[str, ...], bool]] = [("brainmask", ("subject",), layout.brainmask)]
     masks.append(("change_truth", ("subject",), layout.change_truth))
     masks.append(("lesion_truth", ("subject", "timepoint"), layout.lesion_truth))
     specs += [_spec(n, dims, layout, chunk, dtype="u1") for n, dims, wanted in masks if wanted]
@@ -146,8 +153,12 @@ def _engine_specs(
         "shift": len(engine.shifts),
         "member": len(engine.members),
         "measure": len(engine.measures),
+        "level": len(engine.levels),
     }
     group = f"engines/{name}"
+    if engine.levels:
+        dims = (*UNIT_DIMS, "level")
+        return [_spec(f"{group}/heatmap", dims, layout, chunk, extra=sizes, dtype="f2")]
     specs = [_spec(f"{group}/mask", UNIT_DIMS, layout, chunk, extra=sizes, dtype="u1")]
     if engine.members:
         dims = (*UNIT_DIMS, "member")

@@ -27,7 +27,7 @@ from lamstore.errors import (
     means_no_space,
 )
 from lamstore.grid import Grid
-from lamstore.schema import SPATIAL, UNIT_DIMS
+from lamstore.schema import ENGINE_DIMS, SPATIAL, UNIT_DIMS
 from lamstore.shards import ShardReader
 from lamstore.tables import labels
 
@@ -115,8 +115,8 @@ class Store:
         name : str
             Path of the array.
         **at : str
-            Labels: subject, and timepoint, shift, modality, member, measure as wanted; dims that
-            are not named come back whole.
+            Labels: subject, and timepoint, shift, modality, member, measure, level as wanted;
+            dims that are not named come back whole.
 
         Returns
         -------
@@ -212,7 +212,7 @@ class Store:
             if dim in extent:
                 window.append(slice(0, int(extent[dim])))
             elif dim in at:
-                owner = f"{group}/{dim}" if dim in ("shift", "member", "measure") else dim
+                owner = f"{group}/{dim}" if dim in ENGINE_DIMS else dim
                 row = self._row(owner, at[dim])
                 window.append(slice(row, row + 1))
             else:

@@ -24,7 +24,7 @@ from lamstore.config import NO_HARMONIZATION as NONE
 from lamstore.config import variant_name
 from lamstore.errors import MissingArrayError
 from lamstore.grid import Grid
-from lamstore.schema import SPATIAL, STORED_SPATIAL, UNIT_DIMS
+from lamstore.schema import ENGINE_DIMS, SPATIAL, STORED_SPATIAL, UNIT_DIMS
 from lamstore.tables import committed
 from lamstore.units import parse_shift_label
 
@@ -82,7 +82,8 @@ def open(
     -------
     DataTree
         ``/``: ``volume``, ``brainmask``, truths and geometry; ``/engines/<name>``: ``mask``,
-        ``probability``, ``uncertainty``; ``/engines/<name>/metrics``: scalars.
+        ``probability``, ``uncertainty``, or a localizer's ``heatmap``;
+        ``/engines/<name>/metrics``: scalars.
         Voxel arrays are dask arrays, one chunk a unit, padded to the cohort's largest extent with
         zeros; ``ds.sel(subject=…).lam.crop()`` takes the padding off.
     Dataset
@@ -279,7 +280,7 @@ def _harmonized_dataset(catalogue: Catalogue, engine: str, source: str) -> xr.Da
 
 def _in_order(part: xr.Dataset, first: xr.Dataset, name: str) -> xr.Dataset:
     """`part` with its shifts in the order of `first`; both must have the same labels."""
-    for dim in ("shift", "member", "measure"):
+    for dim in ENGINE_DIMS:
         ours, theirs = (_labels(dataset, dim) for dataset in (part, first))
         if ours != theirs:
             raise MissingArrayError(

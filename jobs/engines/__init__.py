@@ -10,10 +10,27 @@ from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from jobs.engines.base import Engine, EngineInput, Segmentation
+from jobs.engines.base import (
+    Engine,
+    EngineInput,
+    Localization,
+    Localizer,
+    Segmentation,
+    Segmenter,
+)
 from lamstore.errors import ConfigError, EngineError
 
-__all__ = ["GROUP", "Engine", "EngineInput", "Segmentation", "available_engines", "load_engine"]
+__all__ = [
+    "GROUP",
+    "Engine",
+    "EngineInput",
+    "Localization",
+    "Localizer",
+    "Segmentation",
+    "Segmenter",
+    "available_engines",
+    "load_engine",
+]
 
 GROUP = "lamstore.engines"
 """Entry point group in which a distribution declares its engines."""
@@ -32,7 +49,8 @@ def load_engine(name: str, options: Mapping[str, Any]) -> Engine:
     ConfigError
         When no such engine is installed, two distributions claim its name, or an option is wrong.
     EngineError
-        When the plug-in cannot be imported or is not an `Engine`; names its distribution.
+        When the plug-in cannot be imported or is neither a `Segmenter` nor a `Localizer`; names
+        its distribution.
     """
     return _import_engine(_find(name)).parse(options)
 
@@ -69,11 +87,11 @@ def _import_engine(entry: EntryPoint) -> type[Engine]:
             expected=f"'{entry.value}' importable",
             remedy=f"install what '{_distribution(entry)}' needs, or remove it",
         ) from error
-    if not (isinstance(found, type) and issubclass(found, Engine)):
+    if not (isinstance(found, type) and issubclass(found, (Segmenter, Localizer))):
         raise EngineError(
             f"Engine '{entry.name}' of distribution '{_distribution(entry)}' is not an engine.",
             got=f"'{entry.value}' is {found!r}",
-            expected="a subclass of jobs.engines.base.Engine",
+            expected="a subclass of jobs.engines.base.Segmenter or .Localizer",
             remedy=f"report it to the authors of '{_distribution(entry)}'",
         )
     return found

@@ -1,7 +1,8 @@
 """What must a model offer so that lamstore can audit it?
 
-An engine maps one subject's images at one timepoint to lesion probabilities and a mask, on the
-grid it was given. Shifting, storing, uncertainty and metrics are the harness's. Engines are found
+An engine maps one subject's images at one timepoint to maps on the grid it was given. There are
+two kinds: a `Segmenter` gives lesion probabilities and a mask, a `Localizer` a heatmap for each
+level of the spine. Shifting, storing, uncertainty and metrics are the harness's. Engines are found
 by the entry point group ``lamstore.engines``; each is a class built from its options in
 study.yaml (`Engine.parse`).
 """
@@ -30,6 +31,7 @@ class EngineInput:
         Labels of the store; shift is ``"none"`` for the images as acquired.
     images : mapping of modality (lower case: ``flair``, ``t1w``) to (x, y, z) float32 ndarray
     brainmask : (x, y, z) bool ndarray, never empty
+        The whole field of view where the subject has none (a spine).
     grid : Grid
     """
 
@@ -43,7 +45,7 @@ class EngineInput:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What an engine returns, on the input's grid.
+    """What a segmenter returns, on the input's grid.
 
     Attributes
     ----------
@@ -57,11 +59,31 @@ class Segmentation:
     mask: NDArray[np.bool_]
 
 
-class Engine(ABC):
-    """A fixed, pretrained (or classical) lesion segmenter.
+@dataclass(frozen=True)
+class Localization:
+    """What a localizer returns.
 
-    Instances are cheap to build; `load` does the heavy work once per process. `segment` is
-    deterministic: the same input gives the same output, bit for bit, on one machine.
+    Attributes
+    ----------
+    heatmap : (member, level, x, y, z) float32 ndarray in [0, 1]
+        On the input's grid; members and levels in the order of the engine's.
+    planes : (member, level, row, column) float32 ndarray in [0, 1], or None
+        Of each level the network's own map of the slice that it is judged on: the one on which
+        the mean over members peaks, or the only one that the network saw. Confidence and entropy
+        are defined on these pixels (`jobs.heatmap_measures`). None: the harness cuts the slices
+        out of `heatmap` and brings them onto the grid of the definition.
+    """
+
+    heatmap: NDArray[np.float32]
+    planes: NDArray[np.float32] | None = None
+
+
+class Engine(ABC):
+    """What both kinds of engine share: a fixed, pretrained (or classical) model.
+
+    Derive from `Segmenter` or `Localizer`, not from this. Instances are cheap to build; `load`
+    does the heavy work once per process. An engine is deterministic: the same input gives the same
+    output, bit for bit, on one machine.
     """
 
     name: ClassVar[str]
@@ -76,12 +98,12 @@ class Engine(ABC):
     @property
     @abstractmethod
     def members(self) -> tuple[str, ...]:
-        """Names of the ensemble's members; empty for an engine that gives a mask only."""
+        """Names of the ensemble's members; empty for a segmenter that gives a mask only."""
 
     @property
     @abstractmethod
     def required_modalities(self) -> tuple[str, ...]:
-        """Modalities without which `segment` cannot run."""
+        """Modalities without which the engine cannot run."""
 
     @property
     def optional_modalities(self) -> tuple[str, ...]:
@@ -89,7 +111,7 @@ class Engine(ABC):
         return ()
 
     def require(self, inputs: EngineInput) -> None:
-        """Check that the input has every required modality; engines call it first in `segment`.
+        """Check that the input has every required modality; engines call it first.
 
         Raises
         ------
@@ -99,7 +121,7 @@ class Engine(ABC):
         missing = [m for m in self.required_modalities if m not in inputs.images]
         if missing:
             raise EngineError(
-                f"Engine '{self.name}' cannot segment {inputs.subject} {inputs.timepoint}: "
+                f"Engine '{self.name}' cannot run on {inputs.subject} {inputs.timepoint}: "
                 f"{', '.join(missing)} is missing.",
                 got=", ".join(inputs.images) or "no image",
                 expected=", ".join(self.required_modalities),
@@ -122,11 +144,34 @@ class Engine(ABC):
         """
 
     def load(self) -> None:  # noqa: B027, most engines have nothing to load
-        """Read weights, move to the device. Called once per process, before `segment`."""
+        """Read weights, move to the device. Called once per process, before the first input."""
+
+
+class Segmenter(Engine):
+    """An engine that marks lesions."""
 
     @abstractmethod
     def segment(self, inputs: EngineInput) -> Segmentation:
         """Segment one subject at one timepoint.
+
+        Raises
+        ------
+        EngineError
+            When the input lacks a modality or the engine fails; the subject is recorded as failed.
+        """
+
+
+class Localizer(Engine):
+    """An engine that says where each level of the spine is."""
+
+    @property
+    @abstractmethod
+    def levels(self) -> tuple[str, ...]:
+        """Names of the levels, from the head down: ``l1_l2``, …, ``l5_s1``."""
+
+    @abstractmethod
+    def locate(self, inputs: EngineInput) -> Localization:
+        """Heatmaps of one subject at one timepoint.
 
         Raises
         ------

@@ -30,7 +30,7 @@ import numpy as np
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat
 from scipy import special
 
-from jobs.engines.base import Engine, EngineInput, Segmentation
+from jobs.engines.base import EngineInput, Segmentation, Segmenter
 from jobs.engines.options import EngineOptions, digest_options, parse_options
 from jobs.engines.tissue import (
     Floats,
@@ -103,7 +103,7 @@ class FlairZscoreOptions(EngineOptions):
     use_t1w: bool = True
 
 
-class FlairZscore(Engine):
+class FlairZscore(Segmenter):
     """Robust z-score of FLAIR, with T1W against what is not lesion.
 
     The defaults were chosen while looking at four patients of open_ms_data (longitudinal 01 and

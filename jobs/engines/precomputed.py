@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, model_validator
 
-from jobs.engines.base import Engine, EngineInput, Segmentation
+from jobs.engines.base import EngineInput, Segmentation, Segmenter
 from jobs.engines.options import EngineOptions, digest_options, parse_options
 from jobs.nifti import read_header, read_volume
 from lamstore.errors import EngineError, GridError, MissingInputError, VoxelError
@@ -91,7 +91,7 @@ class PrecomputedOptions(EngineOptions):
         return self
 
 
-class Precomputed(Engine):
+class Precomputed(Segmenter):
     """Outputs of any tool, read from a tree of NIfTI files."""
 
     name: ClassVar[str] = "precomputed"

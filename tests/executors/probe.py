@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.engines.base import Engine, Segmentation
+from jobs.engines.base import Segmentation, Segmenter
 from lamstore.config import digest
 from lamstore.errors import EngineError
 
 
-class Probe(Engine):
+class Probe(Segmenter):
     """Options: ``do`` maps a subject to what happens at it, ``flag`` is a folder of markers."""
 
     name = "probe"
