@@ -142,7 +142,8 @@ def _layout(plan: Plan, config: StudyConfig, engines: Mapping[str, Engine]) -> L
     spacing = np.median([c.grid.spacing_mm for c in check.usable if c.grid], axis=0).tolist()
     facts = {f.name: f for f in plan.engines}
     present = {cell for c in check.usable for cell in c.available}
-    wanted = (*config.dataset.modalities, *config.dataset.optional_modalities)
+    # One that is required may also stand among the optional ones, which have a default.
+    wanted = dict.fromkeys((*config.dataset.modalities, *config.dataset.optional_modalities))
     return Layout(
         subjects=tuple(c.subject for c in check.usable),
         timepoints=tuple(sorted({timepoint for timepoint, _ in present})),
