@@ -71,7 +71,7 @@ JOBS = {
     job.name: job
     for job in (
         Job("ingest", ingest.VERSION, ingest.ingest, "reading scans into the store"),
-        Job("infer", infer.VERSION, infer.infer, "segmenting, with uncertainty"),
+        Job("infer", infer.VERSION, infer.infer, "running the engines, with uncertainty"),
         Job("compare", compare.VERSION, compare.compare, "comparing timepoints and truth"),
         Job("cohort", cohort.VERSION, _cohort, "gathering the cohort's metrics"),
         Job("report", REPORT_VERSION, _report, "writing tables and report"),

@@ -71,15 +71,16 @@ def pair_columns(compared: Iterable[Record]) -> Cells:
 
 
 def scan_columns(inferred: Iterable[Record], compared: Iterable[Record]) -> Cells:
-    """Uncertainty and segmentation columns by (subject, timepoint, shift)."""
+    """Uncertainty, segmentation and heatmap columns by (subject, timepoint, shift)."""
     cells: Cells = {}
     for record in inferred:
         unit = record.unit
         at = (unit.subject, unit.timepoint, unit.shift)
         summary = record.result.get("uncertainty", {})
         named = {_uncertainty_name(name): value for name, value in summary.items()}
-        volume = record.result.get("lesion_volume_mm3")
-        _take(cells, named | {"lesion_volume_mm3": volume}, at)
+        if "lesion_volume_mm3" in record.result:
+            named["lesion_volume_mm3"] = record.result["lesion_volume_mm3"]
+        _take(cells, named | record.result.get("heatmaps", {}), at)
     for record in compared:
         for timepoint, row in record.result.get("segmentation", {}).items():
             _take(cells, row, (record.unit.subject, timepoint, record.unit.shift))

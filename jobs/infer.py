@@ -1,8 +1,8 @@
 """What does a model say of one image under one shift, and how sure is it?
 
-The shifted image is computed here from the stored one, segmented, and its voxelwise uncertainty
-mapped, all while it is in memory. Summaries are taken at full precision, before the maps are
-rounded to float16 for the store.
+The shifted image is computed here from the stored one; it is segmented and its voxelwise
+uncertainty mapped, or its levels are located and their heatmaps measured, all while it is in
+memory. Summaries are taken at full precision, before the maps are rounded to float16 for the store.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.engines.base import Engine, EngineInput, Segmentation
+from jobs.engines.base import Engine, EngineInput, Localizer, Segmentation, Segmenter
+from jobs.locate import check_localization, heatmap_measures, stored_heatmap
 from jobs.shift import Shift, seed
 from jobs.structural import structural_summary
 from jobs.uncertainty import OF_THE_MEAN, summaries, uncertainty_maps
@@ -33,13 +34,15 @@ VERSION = "2"
 
 def stored_measures(engine: Engine, wanted: Sequence[str]) -> tuple[str, ...]:
     """Measures that an engine allows: a single member has no disagreement, none has nothing."""
-    if not engine.members:
+    if isinstance(engine, Localizer) or not engine.members:
         return ()
     return tuple(m for m in wanted if len(engine.members) > 1 or m in OF_THE_MEAN)
 
 
 def infer(bench: Workbench, unit: Unit) -> Outcome:
-    """Segment one subject, timepoint and shift; write `mask`, `probability`, `uncertainty`.
+    """Run an engine on one subject, timepoint and shift.
+
+    A segmenter's `mask`, `probability` and `uncertainty` are written, or a localizer's `heatmap`.
 
     Raises
     ------
@@ -50,22 +53,42 @@ def infer(bench: Workbench, unit: Unit) -> Outcome:
     wanted = {*engine.required_modalities, *engine.optional_modalities}
     images = bench.prepared(unit.engine, unit.subject, unit.timepoint, unit.shift, wanted)
     brainmask, grid = bench.brainmask(unit.subject), bench.store.grid(unit.subject)
-    found = engine.segment(
-        EngineInput(unit.subject, unit.timepoint, unit.shift, images, brainmask, grid)
-    )
-    _check(engine, found, grid, unit)
-    arrays, summary = _store(bench, unit, engine, found, brainmask, grid)
-    result = {
-        "lesion_volume_mm3": int(found.mask.sum()) * grid.voxel_volume_mm3,
-        "uncertainty": summary,
-        "shift": _shift_record(unit, images),
-    }
+    inputs = EngineInput(unit.subject, unit.timepoint, unit.shift, images, brainmask, grid)
+    arrays, result = _run(bench, unit, engine, inputs)
+    result["shift"] = _shift_record(unit, images)
     method = configured_variant(bench.study, unit.engine).harmonization
     if harmonization := harmonization_record(bench.study, bench.manifest, method):
         result["harmonization"] = harmonization
     elif bench.study.config.shifts.store_shifted:
         arrays |= _store_shifted(bench, unit, images)
     return Outcome(arrays, result)
+
+
+def _run(
+    bench: Workbench, unit: Unit, engine: Engine, inputs: EngineInput
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Checksums of what was written, and scalars."""
+    if isinstance(engine, Localizer):
+        return _locate(bench, unit, engine, inputs)
+    assert isinstance(engine, Segmenter)
+    found = engine.segment(inputs)
+    _check(engine, found, inputs.grid, unit)
+    arrays, summary = _store(bench, unit, engine, found, inputs.brainmask, inputs.grid)
+    volume_mm3 = int(found.mask.sum()) * inputs.grid.voxel_volume_mm3
+    return arrays, {"lesion_volume_mm3": volume_mm3, "uncertainty": summary}
+
+
+def _locate(
+    bench: Workbench, unit: Unit, engine: Localizer, inputs: EngineInput
+) -> tuple[dict[str, str], dict[str, Any]]:
+    found = engine.locate(inputs)
+    check_localization(engine, found, inputs.grid, str(unit))
+    name = f"engines/{unit.engine}/heatmap"
+    at = {"subject": unit.subject, "timepoint": unit.timepoint, "shift": unit.shift}
+    arrays = {name: bench.store.write(name, stored_heatmap(found), **at)}
+    return arrays, {
+        "heatmaps": heatmap_measures(engine, found, inputs.grid, bench.study.config.heatmaps)
+    }
 
 
 def _check(engine: Engine, found: Segmentation, grid: Grid, unit: Unit) -> None:

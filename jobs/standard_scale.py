@@ -120,7 +120,9 @@ def _scans(study: Study, store: Store, wanted: Recipe, modality: str) -> list[st
 def _landmarks(store: Store, subject: str, modality: str) -> NDArray[np.float64]:
     block = store.read("volume", subject=subject, timepoint=BASELINE, modality=modality)
     image = block[0, 0, 0].astype(np.float32)
-    brain = store.read("brainmask", subject=subject)[0].astype(bool)
+    brain = np.ones(image.shape, bool)  # a spine has none: the whole field of view
+    if "brainmask" in store:
+        brain = store.read("brainmask", subject=subject)[0].astype(bool)
     return brain_percentiles(image, brain, LANDMARKS)
 
 

@@ -76,9 +76,15 @@ class Workbench:
         return self._engines[shared]
 
     def brainmask(self, subject: str) -> NDArray[np.bool_]:
-        """(x, y, z) bool."""
+        """(x, y, z) bool; the whole field of view of a subject without a brain (a spine).
+
+        So shifts and harmonizations of a spine go by the percentiles of all its voxels.
+        """
         if self._brainmask is None or self._brainmask[0] != subject:
-            mask = self.store.read("brainmask", subject=subject)[0].astype(bool)
+            if self.manifest.entry(subject).check.has_brainmask:
+                mask = self.store.read("brainmask", subject=subject)[0].astype(bool)
+            else:
+                mask = np.ones(self.store.grid(subject).shape, bool)
             self._brainmask = subject, mask
         return self._brainmask[1]
 

@@ -9,7 +9,14 @@ from typing import Any, Literal
 
 import orjson
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from lamstore.errors import ConfigError
 
@@ -119,6 +126,49 @@ class UncertaintyConfig(_Section):
     boundary_mm: float = Field(default=1.0, ge=0)
 
 
+class HeatmapConfig(_Section):
+    """Parameters of what is measured on a localizer's heatmaps, see `jobs.heatmap_measures`."""
+
+    floor: float = Field(default=0.05, gt=0, lt=1)
+    """Of a map's own maximum; below it there is neither a peak nor mass."""
+    apart_mm: float = Field(default=12.0, gt=0)
+    """Two maxima nearer than this are one."""
+    chain_radius_mm: float = Field(default=15.0, gt=0)
+    """Mass within this of a level's place on the chain belongs there."""
+    spacing_mm: tuple[float, float] = (20.0, 50.0)
+    """Least and largest distance of neighbouring levels."""
+
+    @field_validator("spacing_mm")
+    @classmethod
+    def _range(cls, spacing_mm: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < spacing_mm[0] < spacing_mm[1]:
+            raise ValueError(f"a least and a larger distance in mm, got {spacing_mm}")
+        return spacing_mm
+
+
+class ScreeningConfig(_Section):
+    """Who is called a suspect of a transitional vertebra, and who is looked at first."""
+
+    score_level: str = "l5_s1"
+    """Level whose measures screen."""
+    high_entropy: float = Field(default=5.5, ge=0)
+    """Entropy (nats) above which the risk is high …"""
+    medium_entropy: float = Field(default=4.0, ge=0)
+    """… and from which it is medium. Numbers of the prior system, on its 160 × 160 map."""
+    sensitivity: float = Field(default=0.9, gt=0, lt=1)
+    """Fixed sensitivity at which a threshold is chosen, beside Youden's."""
+    split_seed: int = 0
+    """Which half of the labelled studies chooses the thresholds; the other half judges them."""
+    queue_length: int = Field(default=20, ge=1)
+    """Studies in the audit queue."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ScreeningConfig:
+        if self.medium_entropy > self.high_entropy:
+            raise ValueError("medium_entropy must not exceed high_entropy")
+        return self
+
+
 class QcConfig(_Section):
     """Cohort quantiles above which a subject wants a reader's eye."""
 
@@ -140,6 +190,8 @@ class StudyConfig(_Section):
     shifts: ShiftConfig = ShiftConfig()
     metrics: MetricConfig = MetricConfig()
     uncertainty: UncertaintyConfig = UncertaintyConfig()
+    heatmaps: HeatmapConfig = HeatmapConfig()
+    screening: ScreeningConfig = ScreeningConfig()
     qc: QcConfig = QcConfig()
     cluster: dict[str, Any] = {}
     """Cluster profile and resources; decides no result."""

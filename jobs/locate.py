@@ -1,0 +1,99 @@
+"""What does a localizer make of one image: heatmaps for the store, measures for the ledger?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.engines.base import Localization, Localizer
+from jobs.heatmap_chain import chain_measures
+from jobs.heatmap_measures import (
+    Floats,
+    left_right_axis,
+    level_measures,
+    named,
+    peak_measures,
+    peak_planes,
+    peak_spread_mm,
+    peaks,
+)
+from lamstore.config import HeatmapConfig
+from lamstore.errors import EngineError
+from lamstore.grid import Grid
+
+VERSION = "1"
+"""Raised whenever the same heatmaps give other measures."""
+
+STEPS = 2048
+"""Steps from 0 to 1 in which heatmaps are stored: the precision that float16 has below 1. A softmax
+is nowhere quite 0; without this the faint rest of it would be most of what lies on disk."""
+
+
+def check_localization(engine: Localizer, found: Localization, grid: Grid, what: str) -> None:
+    """Refuse an engine's output that breaks the contract.
+
+    Raises
+    ------
+    EngineError
+        Naming the engine, the unit (`what`) and what is wrong.
+    """
+    lead = (len(engine.members), len(engine.levels))
+    expected, got = (*lead, *grid.shape), found.heatmap.shape
+    if got != expected or not all(lead):
+        raise EngineError(
+            f"{engine.name} returned heatmaps of another shape for {what}",
+            got=str(got),
+            expected=f"{expected}, at least one member and level",
+        )
+    if found.planes is not None and (found.planes.shape[:2] != lead or found.planes.ndim != 4):
+        raise EngineError(
+            f"{engine.name} returned planes of another shape for {what}",
+            got=str(found.planes.shape),
+            expected=f"{lead} and rows, columns",
+        )
+    for values in (found.heatmap, found.planes):
+        low, high = (0, 1) if values is None else (values.min(), values.max())
+        if not (low >= 0 and high <= 1):  # NaN too
+            raise EngineError(
+                f"{engine.name} returned heatmaps outside [0, 1] for {what}",
+                got=f"from {low} to {high}",
+            )
+
+
+def heatmap_measures(
+    engine: Localizer, found: Localization, grid: Grid, config: HeatmapConfig
+) -> dict[str, float]:
+    """Every scalar of one scan, level by level, in the order of the table's columns.
+
+    First ``{level}_confidence``, ``{level}_entropy`` and ``{level}_spatial_entropy`` of all levels,
+    then what the maximum hides (`jobs.heatmap_measures`, `jobs.heatmap_chain`).
+    """
+    planes = found.planes
+    if planes is None:
+        planes = peak_planes(found.heatmap, left_right_axis(grid))
+    mean = mean_heatmap(found)
+    first: dict[str, float] = {}
+    rest: dict[str, float] = {}
+    candidates = [peaks(level_map, grid, config) for level_map in mean]
+    for i, level in enumerate(engine.levels):
+        known = level_measures(planes[:, i])
+        rest |= named(level, peak_measures(candidates[i]))
+        if "mutual_information" in known:
+            rest[f"{level}_mutual_information"] = known.pop("mutual_information")
+            rest[f"{level}_peak_spread_mm"] = peak_spread_mm(found.heatmap[:, i], grid)
+        first |= named(level, known)
+    return first | rest | chain_measures(engine.levels, mean, candidates, grid, config)
+
+
+def mean_heatmap(found: Localization) -> Floats:
+    """(level, x, y, z) mean over members; the only member itself, uncopied."""
+    mean: Floats = found.heatmap[0] if len(found.heatmap) == 1 else found.heatmap.mean(axis=0)
+    return mean
+
+
+def stored_heatmap(found: Localization) -> NDArray[np.float16]:
+    """(level, x, y, z) as it goes to the store: the mean over members in steps of 1 / 2048."""
+    steps: NDArray[Any] = np.round(mean_heatmap(found) * np.float32(STEPS))
+    return (steps / np.float32(STEPS)).astype(np.float16)
