@@ -1,0 +1,232 @@
+"""What is in a weights file, and can it be trusted?
+
+One member of an ensemble is one ``.safetensors`` file: the tensors, and in its header everything
+that is needed to use them (network, spacing, normalization, threshold) and to judge them (recipe,
+notes). Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from jobs.unet.network import NetworkSpec, build_network
+from jobs.unet.normalize import VERSION
+from lamstore.errors import EngineError, MissingWeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+KEY = "lamstore.unet"
+"""Entry of the safetensors header that holds the facts as JSON."""
+
+TRAIN = "train one (lam train train.yaml), or name files by the option weights"
+
+
+class Facts(BaseModel):
+    """What a weights file says about itself.
+
+    Attributes
+    ----------
+    network : NetworkSpec
+    required : tuple of str
+        Channels that the model was never trained without; the first one when not given.
+    spacing_mm : three floats
+        Of the grid on which it was trained.
+    patch : three ints
+        Voxels along x, y, z of a training patch: the window of inference.
+    normalization : str
+        `jobs.unet.normalize.VERSION` at training.
+    threshold : float
+        Probability from which a voxel is a lesion.
+    recipe : str
+        Digest of everything that decided the training.
+    notes : mapping
+        Free: seeds, subjects, measured results, licence of the data.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    network: NetworkSpec
+    required: tuple[str, ...] = ()
+    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    patch: tuple[int, int, int] = (64, 64, 64)
+    normalization: str = VERSION
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    recipe: str = ""
+    notes: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Facts:
+        if strange := set(self.required) - set(self.network.channels):
+            raise ValueError(f"required names no channel: {sorted(strange)}")
+        if any(edge < 1 or edge % self.network.divisor for edge in self.patch):
+            raise ValueError(f"patch {self.patch} must be multiples of {self.network.divisor}")
+        if min(self.spacing_mm) <= 0:
+            raise ValueError(f"spacing_mm must be positive, got {self.spacing_mm}")
+        return self
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Channels without which the model cannot run."""
+        return self.required or self.network.channels[:1]
+
+
+class Weights(NamedTuple):
+    """A weights file, read."""
+
+    network: NetworkSpec
+    facts: Facts
+    state: dict[str, Tensor]
+
+
+def save_weights(path: Path, module: nn.Module, facts: Facts, *, half: bool = True) -> Path:
+    """Write one member; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        ``….safetensors``.
+    module : nn.Module
+        As `build_network` made it from ``facts.network``; on any device.
+    facts : Facts
+    half : bool
+        Store floats as float16: half the size, and probabilities move by some 1e-4.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    state = {
+        name: _stored(tensor, torch.float16 if half else None)
+        for name, tensor in _tensors(module).items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file(state, partial, metadata={KEY: facts.model_dump_json()})
+    partial.replace(path)
+    return path
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers, each once: a state dict of `DynUNet` names most of them twice."""
+    return dict(module.named_parameters()) | dict(module.named_buffers())
+
+
+def _stored(tensor: Tensor, dtype: Any) -> Tensor:
+    tensor = tensor.detach().cpu()
+    if dtype is not None and tensor.is_floating_point():
+        tensor = tensor.to(dtype)
+    # Own memory in plain order: safetensors takes neither views nor channels_last.
+    return tensor.clone().contiguous()
+
+
+def read_facts(path: Path) -> Facts:
+    """What a weights file says about itself, from its header alone; torch is not imported.
+
+    Raises
+    ------
+    MissingWeightsError
+        There is no such file.
+    EngineError
+        It is no safetensors file, or none of lamstore's.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise MissingWeightsError(
+            f"there are no weights at {path}", expected="a .safetensors file", remedy=TRAIN
+        )
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header: Mapping[str, str] = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise EngineError(
+            f"{path} is no safetensors file, or it is damaged",
+            got=str(error),
+            expected="weights as lam train writes them; nothing is ever unpickled",
+            remedy=TRAIN,
+        ) from error
+    if KEY not in header:
+        raise EngineError(
+            f"{path} does not say which network its tensors belong to",
+            got=f"header entries {sorted(header) or 'none'}",
+            expected=f"an entry {KEY}",
+            remedy=TRAIN,
+        )
+    try:
+        return Facts.model_validate_json(header[KEY])
+    except ValidationError as error:
+        raise EngineError(
+            f"{path} describes itself in a way that this version does not understand",
+            got="; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()),
+            remedy=TRAIN,
+        ) from error
+
+
+def load_weights(path: Path) -> Weights:
+    """Network, facts and tensors (float32, CPU) of one member.
+
+    Raises
+    ------
+    MissingWeightsError, EngineError
+        As `read_facts`.
+    """
+    from safetensors.torch import load_file
+
+    facts = read_facts(path)
+    state = {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in load_file(path).items()
+    }
+    return Weights(facts.network, facts, state)
+
+
+def load_network(path: Path) -> tuple[nn.Module, Facts]:
+    """The trained network of one file, in evaluation mode.
+
+    Raises
+    ------
+    MissingWeightsError, EngineError
+        As `read_facts`; also when the tensors do not fit the network described.
+    """
+    import torch
+
+    network, facts, state = load_weights(path)
+    module = build_network(network)
+    own = _tensors(module)
+    wrong = [n for n in own.keys() | state.keys() if _shape(own.get(n)) != _shape(state.get(n))]
+    if wrong:
+        raise EngineError(
+            f"the tensors of {path} do not fit the network that it describes",
+            got=f"{len(wrong)} that are missing, superfluous or of another shape: {min(wrong)}, …",
+            remedy=TRAIN,
+        )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(state[name])
+    return module.eval(), facts
+
+
+def _shape(tensor: Tensor | None) -> tuple[int, ...] | None:
+    return None if tensor is None else tuple(tensor.shape)
+
+
+def weights_digest(paths: Iterable[Path]) -> str:
+    """SHA-256 (hex) of the bytes of all files, in their order; names do not enter.
+
+    Raises
+    ------
+    MissingWeightsError
+    """
+    whole = hashlib.sha256()
+    for path in paths:
+        if not path.is_file():
+            raise MissingWeightsError(f"there are no weights at {path}", remedy=TRAIN)
+        with path.open("rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()
