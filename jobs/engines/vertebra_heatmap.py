@@ -1,0 +1,214 @@
+"""Where does a 2D heatmap network see each lumbar level, and how sure is it?
+
+Every member is a network (a file of weights) under one view of the series (as it is, zoomed, with
+another gamma). Without options the networks are those that come with lamstore, trained on
+generated spines only: see ``jobs/heatmaps/default/MODEL_CARD.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from jobs.engines.base import EngineInput, Localization, Localizer
+from jobs.engines.options import EngineOptions, digest_options, parse_options
+from jobs.heatmaps import LEVELS
+from jobs.heatmaps.sagittal import SagittalView, sagittal_view
+from lamstore.errors import EngineError, GridError, MissingWeightsError, VoxelError
+
+if TYPE_CHECKING:
+    from jobs.heatmaps.inference import Found, Machine, Member
+
+DEFAULT = Path(__file__).parent.parent / "heatmaps" / "default"
+"""Folder of the weights that come with lamstore."""
+
+ViewName = Literal["plain", "larger", "smaller", "brighter", "darker"]
+
+
+class VertebraHeatmapOptions(EngineOptions):
+    """Options of `vertebra-heatmap`.
+
+    Attributes
+    ----------
+    weights : tuple of Path
+        One network each: safetensors written by lamstore, or a checkpoint of the public
+        ResNet-50-D localizer. Empty: those in `DEFAULT`.
+    views : tuple of str
+        How the series is shown to every network, see `jobs.heatmaps.inference.VIEWS`.
+    slices : {"all", "middle"}
+        ``middle`` repeats the prior system: the series scaled to 8 bit by its minimum and
+        maximum, only its middle slice, 160 × 160.
+    modality : str
+    device : str
+        ``auto`` is ``cuda`` where there is one.
+    precision : {"float32", "bfloat16", "float16"}
+        Of the convolutions.
+    batch : int
+        Slices at a time. Decides speed and memory only, and so does `device`.
+    """
+
+    weights: tuple[Path, ...] = ()
+    views: Annotated[tuple[ViewName, ...], Field(min_length=1)] = ("plain",)
+    slices: Literal["all", "middle"] = "all"
+    modality: str = "t2w"
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    batch: int = Field(default=16, ge=1)
+
+    @field_validator("weights", "views")
+    @classmethod
+    def _distinct(cls, names: tuple[Any, ...]) -> tuple[Any, ...]:
+        stems = [n.stem if isinstance(n, Path) else n for n in names]
+        if len(set(stems)) != len(stems):
+            raise ValueError(f"names must differ, got {stems}")
+        return names
+
+
+class VertebraHeatmap(Localizer):
+    """2D heatmap U-Nets over the sagittal slices of a series."""
+
+    name: ClassVar[str] = "vertebra-heatmap"
+    version: ClassVar[str] = "1"
+
+    def __init__(self, options: VertebraHeatmapOptions) -> None:
+        self.options = options
+        self._loaded: list[Member] | None = None
+
+    @classmethod
+    def parse(cls, options: Mapping[str, Any]) -> VertebraHeatmap:
+        return cls(parse_options(VertebraHeatmapOptions, options, cls.name))
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        return LEVELS
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """``network`` or, with several views, ``network/view``; networks are named by their files.
+
+        Raises
+        ------
+        MissingWeightsError
+            When the weights that come with lamstore are not there.
+        """
+        names = [path.stem for path in self._files]
+        if self.options.views == ("plain",):
+            return tuple(names)
+        return tuple(f"{name}/{view}" for name in names for view in self.options.views)
+
+    @property
+    def required_modalities(self) -> tuple[str, ...]:
+        return (self.options.modality,)
+
+    def digest(self) -> str:
+        """Digest of the options that decide the output and of the bytes of every file of weights.
+
+        Where the files lie does not enter: moved weights are the same weights.
+        """
+        from jobs.heatmaps.weights import weights_digest
+
+        neutral = VertebraHeatmapOptions.model_fields
+        update = {k: neutral[k].default for k in ("weights", "device", "batch")}
+        options = self.options.model_copy(update=update)
+        return digest_options(self.name, self.version, options, *map(weights_digest, self._files))
+
+    def load(self) -> None:
+        """Read the networks, move them to the device.
+
+        Raises
+        ------
+        MissingWeightsError
+            A file is not there.
+        EngineError
+            A file is not such a network, or the device is not there.
+        """
+        from jobs.heatmaps.inference import VIEWS, Member
+        from jobs.heatmaps.weights import read_weights
+
+        found = []
+        for path in self._files:
+            weights = read_weights(path)
+            net = weights.network().to(self._machine.device)
+            views = [VIEWS[v] for v in self.options.views]
+            found += [Member(net, weights.preparation, view) for view in views]
+        self._loaded = found
+
+    def locate(self, inputs: EngineInput) -> Localization:
+        """Heatmaps of one series.
+
+        Raises
+        ------
+        EngineError
+            The image is missing, or `load` was not called.
+        GridError
+            The grid is not that of a sagittal series.
+        VoxelError
+            Values that are not finite.
+        """
+        self.require(inputs)
+        view, stack = self._series(inputs)
+        found = self._found(stack, view)
+        heatmap = view.volume(found.stack(stack.shape))
+        return Localization(np.ascontiguousarray(heatmap), found.planes())
+
+    def _series(self, inputs: EngineInput) -> tuple[SagittalView, NDArray[np.float32]]:
+        image = inputs.images[self.options.modality]
+        where = f"{inputs.subject} {inputs.timepoint} {self.options.modality}"
+        if not np.isfinite(image).all():
+            raise VoxelError(
+                f"{where} has values that are not finite",
+                got=f"{int((~np.isfinite(image)).sum())} of {image.size} voxels",
+                remedy="repair the image, or leave the subject out",
+            )
+        try:
+            view = sagittal_view(inputs.grid)
+        except GridError as error:
+            what = f"{where}: {error.what}"
+            raise GridError(
+                what, got=error.got, expected=error.expected, remedy=error.remedy
+            ) from error
+        return view, view.stack(image)
+
+    def _found(self, stack: NDArray[np.float32], view: SagittalView) -> Found:
+        from jobs.heatmaps.inference import find_levels
+
+        if self._loaded is None:
+            raise EngineError(f"engine '{self.name}' was not loaded", remedy="call load() first")
+        spacing_mm = view.spacing_mm[1:]
+        return find_levels(self._loaded, stack, spacing_mm, self.options.slices, self._machine)
+
+    @cached_property
+    def _files(self) -> tuple[Path, ...]:
+        files = self.options.weights or tuple(sorted(DEFAULT.glob("*.safetensors")))
+        if not files:
+            raise MissingWeightsError(
+                f"engine '{self.name}' has no weights",
+                got=f"no *.safetensors in {DEFAULT}",
+                expected="those that come with lamstore",
+                remedy="install lamstore again, name `weights` in study.yaml, or train them: "
+                "lam train-localizer DIR",
+            )
+        return files
+
+    @cached_property
+    def _machine(self) -> Machine:
+        import torch
+
+        from jobs.heatmaps.inference import Machine
+
+        device = self.options.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise EngineError(
+                f"engine '{self.name}' is to run on {device}, and there is no GPU here",
+                expected="a CUDA device that PyTorch can see",
+                remedy="set device to auto or cpu, or ask the cluster for a GPU",
+            )
+        return Machine(device, self.options.precision, self.options.batch)

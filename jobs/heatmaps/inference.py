@@ -1,0 +1,223 @@
+"""What do networks say of a series of sagittal slices?
+
+Every slice goes through every network once, in batches: the series is brought to the spacing of
+the training once, the networks work on that grid, and only their maps are brought back onto the
+subject's. ``middle`` repeats the prior system: the series scaled to 8 bit by its minimum and
+maximum, its middle slice resized to 160 × 160.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from jobs.heatmaps import LEVELS
+from jobs.heatmaps.network import STRIDE, HeatmapNet
+from jobs.heatmaps.weights import PUBLIC_PREPARATION, Preparation
+
+Precision = Literal["float32", "bfloat16", "float16"]
+SAMPLES = 1 << 18
+"""Pixels that decide the percentiles of a series; more change the third digit."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to show a series to a network at test time.
+
+    Slices are never mirrored: no spine has its sacrum on top or its canal in front, and the
+    slices' order does not reach a 2D network.
+
+    Attributes
+    ----------
+    zoom : float
+        Slices are shown this much larger.
+    gamma : float
+        Exponent of intensities in [0, 1].
+    """
+
+    zoom: float = 1.0
+    gamma: float = 1.0
+
+
+@dataclass(frozen=True)
+class Member:
+    """A network, in evaluation mode on its device, under one view."""
+
+    network: HeatmapNet
+    preparation: Preparation
+    view: View = View()
+
+
+VIEWS = {
+    "plain": View(),
+    "larger": View(zoom=1.08),
+    "smaller": View(zoom=0.92),
+    "brighter": View(gamma=0.8),
+    "darker": View(gamma=1.25),
+}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how the networks run.
+
+    Attributes
+    ----------
+    device : str
+        As PyTorch names it.
+    precision : str
+        Of the convolutions; parameters and maps stay float32.
+    batch : int
+        Slices at a time.
+    """
+
+    device: str = "cpu"
+    precision: Precision = "float32"
+    batch: int = 16
+
+
+@dataclass(frozen=True)
+class Found:
+    """Heatmaps of a series.
+
+    Attributes
+    ----------
+    maps : (member, slice, level, row, column) float32 tensor in [0, 1]
+        On the networks' own grid, which spans the same millimetres as the series'; on the
+        machine's device.
+    slices : (slice,) tuple of int
+        Which slices of the series these are.
+    """
+
+    maps: Tensor
+    slices: tuple[int, ...]
+
+    def planes(self) -> NDArray[np.float32]:
+        """(member, level, row, column): of each level the slice on which the mean peaks."""
+        best = self.maps.mean(0).amax((2, 3)).argmax(0)
+        found = torch.stack([self.maps[:, s, k] for k, s in enumerate(best.tolist())], dim=1)
+        return found.cpu().numpy()
+
+    def stack(self, shape: tuple[int, int, int]) -> NDArray[np.float32]:
+        """(member, level, slice, row, column) on a series of `shape`; 0 where nothing was asked."""
+        members, _, levels = self.maps.shape[:3]
+        out = np.zeros((members, levels, *shape), np.float32)
+        at = list(self.slices)
+        for member in range(members):
+            # One member at a time: the maps on a fine grid are the largest thing in memory.
+            fine = _resize(self.maps[member], shape[1:]).cpu().numpy()
+            out[member][:, at] = fine.transpose(1, 0, 2, 3)
+        return out
+
+
+def find_levels(
+    members: Sequence[Member],
+    stack: NDArray[np.float32],
+    spacing_mm: tuple[float, ...],
+    slices: Literal["all", "middle"],
+    machine: Machine,
+) -> Found:
+    """Heatmaps of a series by every member.
+
+    Parameters
+    ----------
+    members : sequence of Member
+        Maps of members whose grids differ are brought onto the grid of the first.
+    stack : (slice, row, column) float32 ndarray
+        Rows from superior to inferior, columns from anterior to posterior.
+    spacing_mm : (2,) tuple of float
+        Of rows and columns.
+    slices : {"all", "middle"}
+        ``middle`` sets the preparation of every member to the public one.
+    machine : Machine
+
+    Returns
+    -------
+    Found
+        An even series' middle slice is the later one of the two.
+    """
+    chosen = (len(stack) // 2,) if slices == "middle" else tuple(range(len(stack)))
+    maps: list[Tensor] = []
+    for member in members:
+        wanted = PUBLIC_PREPARATION if slices == "middle" else member.preparation
+        viewed = _viewed(wanted, member.view)
+        ready = prepare(stack, spacing_mm, viewed, machine.device, chosen)
+        found = softmax_maps(member.network, ready**member.view.gamma, machine)
+        maps.append(found if not maps else _resize(found, tuple(maps[0].shape[2:])))
+    return Found(torch.stack(maps), chosen)
+
+
+def prepare(
+    stack: NDArray[np.float32],
+    spacing_mm: tuple[float, ...],
+    preparation: Preparation,
+    device: str = "cpu",
+    slices: Sequence[int] | None = None,
+) -> Tensor:
+    """Slices as a network wants them.
+
+    Returns
+    -------
+    (slice, row, column) float32 tensor in [0, 1]
+        A series of one value is 0 everywhere.
+    """
+    chosen = list(range(len(stack)) if slices is None else slices)
+    if preparation.percentiles is None:
+        low, high = float(stack.min()), float(stack.max())
+        picked = torch.from_numpy(np.ascontiguousarray(stack[chosen])).to(device)
+        grey = ((picked - low) / ((high - low) or 1.0) * 255).floor()
+        return _shrunk(grey, spacing_mm, preparation).round() / 255
+    picked = torch.from_numpy(np.ascontiguousarray(stack)).to(device)
+    small = _shrunk(picked, spacing_mm, preparation)
+    values = small.flatten()[:: -(-small.numel() // SAMPLES)].cpu().numpy()
+    low, high = np.percentile(values, preparation.percentiles).tolist()
+    return torch.clamp((small[chosen] - low) / ((high - low) or 1.0), 0, 1)
+
+
+def softmax_maps(net: HeatmapNet, slices: Tensor, machine: Machine) -> Tensor:
+    """(slice, level, row, column) float32 probabilities of slices (slice, row, column)."""
+    rows, columns = slices.shape[1:]
+    padded = functional.pad(slices, (0, -columns % STRIDE, 0, -rows % STRIDE))
+    dtype = getattr(torch, machine.precision)
+    # bfloat16 and float16 only where autocast deems it safe; the softmax is float32 always.
+    lower = machine.precision != "float32"
+    casting = torch.autocast(torch.device(machine.device).type, dtype, enabled=lower)
+    found = []
+    with torch.inference_mode(), casting:
+        for part in torch.split(padded[:, None], machine.batch):
+            logits = net(part.contiguous(memory_format=torch.channels_last)).float()
+            found.append(logits.softmax(1)[:, 1 : 1 + len(LEVELS), :rows, :columns])
+    return torch.cat(found)
+
+
+def _viewed(preparation: Preparation, view: View) -> Preparation:
+    if preparation.spacing_mm is None:
+        return replace(preparation, size=round(preparation.size * view.zoom))
+    return replace(preparation, spacing_mm=preparation.spacing_mm / view.zoom)
+
+
+def _shrunk(slices: Tensor, spacing_mm: tuple[float, ...], preparation: Preparation) -> Tensor:
+    """Slices (slice, row, column) on the grid of a preparation."""
+    if preparation.spacing_mm is None:
+        # The prior system resized without smoothing, as OpenCV does.
+        return _resize(slices[:, None], (preparation.size,) * 2)[:, 0]
+    wanted = preparation.spacing_mm
+    lengths = zip(slices.shape[1:], spacing_mm, strict=True)
+    size = tuple(max(1, round(n * mm / wanted)) for n, mm in lengths)
+    return _resize(slices[:, None], size, antialias=True)[:, 0]
+
+
+def _resize(maps: Tensor, size: tuple[int, ...], antialias: bool = False) -> Tensor:
+    """Maps (n, channel, row, column) on a grid of `size` that spans the same millimetres."""
+    if tuple(maps.shape[2:]) == tuple(size):
+        return maps
+    return functional.interpolate(
+        maps, list(size), mode="bilinear", align_corners=False, antialias=antialias
+    )
