@@ -210,6 +210,40 @@ def apply(
     return _noise(image, low, high, seed(subject, shift, timepoint, modality), **shift.params)
 
 
+def distorted(
+    shift: Shift, image: Image, clip: tuple[float, float], spacing_mm: Spacing, number: int
+) -> Image:
+    """The image under a shift where its range in the brain is known, as of a patch of a scan.
+
+    Parameters
+    ----------
+    shift : Shift
+        Its mode does not matter; the identity gives the image back.
+    image : (x, y, z) float32 ndarray
+    clip : (low, high)
+        1st and 99th percentile of the whole brain.
+    spacing_mm : (3,) tuple of float
+    number : int
+        Seed of the noise.
+
+    Returns
+    -------
+    (x, y, z) float32 ndarray
+    """
+    low, high = clip
+    if shift.name == NONE:
+        return image
+    if shift.name == "gamma":
+        return _gamma(image, low, high, **shift.params)
+    if shift.name == "noise":
+        return _noise(image, low, high, number, **shift.params)
+    if shift.name == "blur":
+        out = _blur(image, spacing_mm, **shift.params)
+    else:
+        out = _resolution(image, **shift.params)
+    return np.clip(out, np.float32(low), np.float32(high), out=out)
+
+
 def _clip(image: Image, brainmask: NDArray[np.bool_]) -> Image:
     """Clip, in place, to the percentiles that the (shifted) image itself has in the brain."""
     low, high = clip_range(image[brainmask], CLIP_PERCENTILES)
