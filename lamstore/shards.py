@@ -9,10 +9,13 @@ other threads run. Anything else that Zarr allows goes through Zarr.
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from math import ceil, prod
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import google_crc32c
@@ -33,6 +36,35 @@ EMPTY = np.iinfo(np.uint64).max
 ENTRY_BYTES, CHECKSUM_BYTES, BLOSC_HEADER_BYTES = 16, 4, 16
 
 
+class ChunkCache:
+    """Decoded inner chunks and shard indexes, those used last, within a number of bytes.
+
+    For who reads the same shards over and over while nobody writes them (training): a shard that
+    is replaced meanwhile may be served as it was.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit, self._size, self._lock = limit_bytes, 0, Lock()
+        self._kept: OrderedDict[object, NDArray[Any]] = OrderedDict()
+
+    def get(self, key: object) -> NDArray[Any] | None:
+        """What was put under a key, unless it had to go."""
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+        return found
+
+    def put(self, key: object, values: NDArray[Any]) -> None:
+        """Keep values; the ones unused for longest go."""
+        with self._lock:
+            before = self._kept.pop(key, None)
+            self._kept[key] = values
+            self._size += values.nbytes - (0 if before is None else before.nbytes)
+            while self._size > self._limit:
+                self._size -= self._kept.popitem(last=False)[1].nbytes
+
+
 @dataclass(frozen=True)
 class ShardReader:
     """Reads boxes of one array.
@@ -42,27 +74,36 @@ class ShardReader:
     array : zarr.Array
     folder : Path or None
         Where its shards lie; None for an array that only Zarr itself can read.
+    cache : ChunkCache or None
     """
 
     array: zarr.Array[Any]
     folder: Path | None
+    cache: ChunkCache | None = None
 
     @classmethod
-    def of(cls, array: zarr.Array[Any]) -> ShardReader:
+    def of(cls, array: zarr.Array[Any], cache: ChunkCache | None = None) -> ShardReader:
         """Reader of an array."""
-        return cls(array, _folder(array))
+        return cls(array, _folder(array), cache)
 
-    def read(self, window: Window) -> NDArray[Any]:
+    def read(self, window: Window, into: NDArray[Any] | None = None) -> NDArray[Any]:
         """Values of a box, in the array's own dims.
+
+        Parameters
+        ----------
+        into : ndarray, optional
+            Zeros of the window's shape and any dtype, to be filled and given back.
 
         Raises
         ------
         ValueError, RuntimeError, OSError
             When a shard is torn.
         """
+        shape = [part.stop - part.start for part in window]
+        values = np.zeros(shape, self.array.dtype) if into is None else into
         if self.folder is None or self.array.shards is None:
-            return np.asarray(self.array[window])
-        values = np.zeros([part.stop - part.start for part in window], self.array.dtype)
+            values[...] = self.array[window]
+            return values
         spans = (_cells(part, edge) for part, edge in zip(window, self.array.shards, strict=True))
         for cell in product(*spans):
             self._read_shard(cell, window, values)
@@ -71,22 +112,21 @@ class ShardReader:
     def _read_shard(self, cell: tuple[int, ...], window: Window, values: NDArray[Any]) -> None:
         """Copy what one shard holds of the window; a shard that is not there is all fill."""
         assert self.folder is not None and self.array.shards is not None
-        path = self.folder / self.array.metadata.encode_chunk_key(cell)
+        path = f"{self.folder}/{self.array.metadata.encode_chunk_key(cell)}"
         origin = [i * size for i, size in zip(cell, self.array.shards, strict=True)]
+        shard = _Shard(path, self.array, self.cache)
         try:
-            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._read_chunks(shard, origin, window, values)
         except FileNotFoundError:
             return
-        try:
-            self._read_chunks(file, origin, window, values)
         finally:
-            os.close(file)
+            shard.close()
 
     def _read_chunks(
-        self, file: int, origin: list[int], window: Window, values: NDArray[Any]
+        self, shard: _Shard, origin: list[int], window: Window, values: NDArray[Any]
     ) -> None:
         chunks, shards = self.array.chunks, self.array.shards or ()
-        index = _index(file, tuple(s // c for s, c in zip(shards, chunks, strict=True)))
+        index = shard.index()
         inside = [
             slice(max(w.start - o, 0), min(w.stop - o, s))
             for w, o, s in zip(window, origin, shards, strict=True)
@@ -95,13 +135,53 @@ class ShardReader:
             offset, size = index[cell]
             if offset == EMPTY:
                 continue
-            block = _chunk(file, int(offset), int(size), chunks, self.array.dtype)
+            block = shard.chunk(int(offset), int(size))
             source, target = [], []
             for i, c, w, o, whole in zip(cell, chunks, inside, origin, window, strict=True):
                 low, high = max(w.start, i * c), min(w.stop, (i + 1) * c)
                 source.append(slice(low - i * c, high - i * c))
                 target.append(slice(low + o - whole.start, high + o - whole.start))
             values[tuple(target)] = block[tuple(source)]
+
+
+class _Shard:
+    """One shard file, opened when something of it is wanted that no cache holds."""
+
+    def __init__(self, path: str, array: zarr.Array[Any], cache: ChunkCache | None) -> None:
+        self._path, self._array, self._cache = path, array, cache
+        self._file: int | None = None
+
+    def index(self) -> NDArray[np.uint64]:
+        """Offset and size of every inner chunk, (…, 2); FileNotFoundError without a file."""
+        shards, chunks = self._array.shards or (), self._array.chunks
+        cells = tuple(s // c for s, c in zip(shards, chunks, strict=True))
+        return self._kept("index", lambda: _index(self._opened(), cells))
+
+    def chunk(self, offset: int, size: int) -> NDArray[Any]:
+        """One inner chunk, decoded; not to be written to."""
+        array = self._array
+        return self._kept(
+            offset, lambda: _chunk(self._opened(), offset, size, array.chunks, array.dtype)
+        )
+
+    def _kept(self, what: object, read: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        if self._cache is None:
+            return read()
+        found = self._cache.get((self._path, what))
+        if found is None:
+            found = read()
+            self._cache.put((self._path, what), found)
+        return found
+
+    def _opened(self) -> int:
+        if self._file is None:
+            self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        return self._file
+
+    def close(self) -> None:
+        """Close the file if it was opened."""
+        if self._file is not None:
+            os.close(self._file)
 
 
 def _cells(part: slice, edge: int) -> range:

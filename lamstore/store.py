@@ -28,7 +28,7 @@ from lamstore.errors import (
 )
 from lamstore.grid import Grid
 from lamstore.schema import ENGINE_DIMS, SPATIAL, UNIT_DIMS
-from lamstore.shards import ShardReader
+from lamstore.shards import ChunkCache, ShardReader
 from lamstore.tables import labels
 
 Box = tuple[slice, slice, slice]
@@ -53,6 +53,9 @@ class Store:
     path : Path
         ``store.zarr``.
     writable : bool
+    cache_bytes : int, optional
+        Decoded inner chunks that are kept in memory, for who reads the same boxes over and over
+        while nobody writes.
 
     Raises
     ------
@@ -60,8 +63,9 @@ class Store:
         When there is no store.
     """
 
-    def __init__(self, path: Path, *, writable: bool = False) -> None:
+    def __init__(self, path: Path, *, writable: bool = False, cache_bytes: int = 0) -> None:
         self.path, self._writable = path, writable
+        self._cache = ChunkCache(cache_bytes) if cache_bytes else None
         try:
             with fast_codecs():
                 mode: Literal["r", "r+"] = "r+" if writable else "r"
@@ -86,7 +90,7 @@ class Store:
 
     def _reader(self, name: str) -> ShardReader:
         if name not in self._readers:
-            self._readers[name] = ShardReader.of(self.array(name))
+            self._readers[name] = ShardReader.of(self.array(name), self._cache)
         return self._readers[name]
 
     def __contains__(self, name: str) -> bool:
@@ -130,13 +134,17 @@ class Store:
         """
         return self.read_box(name, None, **at)
 
-    def read_box(self, name: str, box: Box | None, /, **at: str) -> NDArray[Any]:
+    def read_box(
+        self, name: str, box: Box | None, into: NDArray[Any] | None = None, /, **at: str
+    ) -> NDArray[Any]:
         """A box of voxels of one unit's block, as `read`; only inner chunks it touches are read.
 
         Parameters
         ----------
         box : (3,) tuple of slice or None
             Voxels x, y, z of the subject's own grid, start and stop given; None for all.
+        into : (…, x, y, z) ndarray, optional
+            Zeros of the box's shape and any dtype and strides, to be filled and given back.
         """
         array = self.array(name)
         window = self._window(name, array, at)
@@ -146,7 +154,8 @@ class Store:
                 for part, whole in zip(reversed(box), window[-3:], strict=True)
             )
         try:
-            return flipped(self._reader(name).read(window))
+            stored = None if into is None else flipped(into)
+            return flipped(self._reader(name).read(window, stored))
         except (OSError, RuntimeError, ValueError) as error:
             raise TornDataError(
                 f"{name} of {_spoken(at)} cannot be decoded",
