@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from jobs.heatmaps import LEVELS
-from jobs.heatmaps.network import PUBLIC, HeatmapNet, Layout
+from jobs.heatmaps.network import PUBLIC, HeatmapNet, Layout, fold_norms
 from lamstore.errors import EngineError, MissingWeightsError
 
 FORMAT = "lamstore-heatmap-1"
@@ -76,11 +76,12 @@ class Weights:
     state: Mapping[str, Tensor]
 
     def network(self) -> HeatmapNet:
-        """The network with these parameters, float32, in evaluation mode."""
+        """The network with these parameters for inference: norms folded, float32."""
         net = HeatmapNet(self.layout)
         net.load_state_dict(self.state, strict=False)  # names were compared in `_strict`
         net.eval().requires_grad_(False)
-        return net
+        fold_norms(net)
+        return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def weights_digest(path: Path) -> str:
