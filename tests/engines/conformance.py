@@ -1,8 +1,9 @@
 """What must every engine do, whatever is inside it?
 
-A test class for an engine inherits `EngineConformance` and says how to build the engine
-(`engine`) and give it an input it can segment (`inputs`); pytest then runs every test below on it.
-`synthetic_input` paints one: a small brain with white and grey matter, CSF and lesions.
+A test class for a segmenter inherits `EngineConformance`, one for a localizer
+`LocalizerConformance`, and says how to build the engine (`engine`) and give it an input that it can
+work on (`inputs`); pytest then runs every test below on it. `synthetic_input` paints a small brain
+with white and grey matter, CSF and lesions.
 """
 
 from dataclasses import replace
@@ -67,8 +68,8 @@ def padded(inputs, before=(3, 1, 2), after=(2, 4, 1)):
     return larger, inner
 
 
-class EngineConformance:
-    """Inherit, and define the fixtures `engine` and `inputs`."""
+class AnyEngineConformance:
+    """What both kinds share. Inherit one of the two below, and define `engine` and `inputs`."""
 
     other_options: ClassVar = None
     """Valid options whose output may differ from `engine`'s; for the digest test."""
@@ -81,47 +82,34 @@ class EngineConformance:
 
     @pytest.fixture
     def inputs(self):
-        return synthetic_input()
-
-    def test_shapes_types_and_range(self, engine, inputs):
-        engine.load()
-        out = engine.segment(inputs)
-        assert out.probability.shape == (len(engine.members), *inputs.grid.shape)
-        assert out.probability.dtype == np.float32
-        assert out.mask.shape == inputs.grid.shape
-        assert out.mask.dtype == np.bool_
-        assert np.isfinite(out.probability).all()
-        assert out.probability.size == 0 or out.probability.min() >= 0
-        assert out.probability.size == 0 or out.probability.max() <= 1
-
-    def test_finds_something_in_the_given_input(self, engine, inputs):
-        """Without this the other tests would pass on an engine that always returns nothing."""
-        engine.load()
-        assert engine.segment(inputs).mask.any()
-
-    def test_the_same_input_twice_gives_the_same_bits(self, engine, inputs):
-        engine.load()
-        first, second = engine.segment(inputs), engine.segment(inputs)
-        assert first.probability.tobytes() == second.probability.tobytes()
-        assert first.mask.tobytes() == second.mask.tobytes()
-
-    def test_a_fresh_instance_gives_the_same_bits(self, engine, fresh_engine, inputs):
-        engine.load()
-        fresh_engine.load()
-        first, second = engine.segment(inputs), fresh_engine.segment(inputs)
-        assert first.probability.tobytes() == second.probability.tobytes()
-        assert engine.digest() == fresh_engine.digest()
+        raise NotImplementedError
 
     @pytest.fixture
     def fresh_engine(self, engine):
         return type(engine)(engine.options)
+
+    def arrays(self, engine, inputs):
+        """Everything that the engine returns."""
+        raise NotImplementedError
+
+    def test_the_same_input_twice_gives_the_same_bits(self, engine, inputs):
+        engine.load()
+        first, second = self.arrays(engine, inputs), self.arrays(engine, inputs)
+        assert [a.tobytes() for a in first] == [a.tobytes() for a in second]
+
+    def test_a_fresh_instance_gives_the_same_bits(self, engine, fresh_engine, inputs):
+        engine.load()
+        fresh_engine.load()
+        first, second = self.arrays(engine, inputs), self.arrays(fresh_engine, inputs)
+        assert [a.tobytes() for a in first] == [a.tobytes() for a in second]
+        assert engine.digest() == fresh_engine.digest()
 
     def test_inputs_are_not_modified(self, engine, inputs):
         engine.load()
         before = {k: v.copy() for k, v in inputs.images.items()}, inputs.brainmask.copy()
         for image in (*inputs.images.values(), inputs.brainmask):
             image.flags.writeable = False
-        engine.segment(inputs)
+        self.arrays(engine, inputs)
         for name, image in before[0].items():
             np.testing.assert_array_equal(inputs.images[name], image)
         np.testing.assert_array_equal(inputs.brainmask, before[1])
@@ -133,14 +121,16 @@ class EngineConformance:
             images={k: np.asfortranarray(v) for k, v in inputs.images.items()},
             brainmask=np.asfortranarray(inputs.brainmask),
         )
-        np.testing.assert_array_equal(engine.segment(fortran).mask, engine.segment(inputs).mask)
+        found, expected = self.arrays(engine, fortran), self.arrays(engine, inputs)
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
 
     def test_each_required_modality_is_asked_for(self, engine, inputs):
         engine.load()
         for modality in engine.required_modalities:
             rest = {k: v for k, v in inputs.images.items() if k != modality}
             with pytest.raises(EngineError, match=modality) as caught:
-                engine.segment(replace(inputs, images=rest))
+                self.arrays(engine, replace(inputs, images=rest))
             assert inputs.subject in str(caught.value)
             assert caught.value.remedy
         assert engine.required_modalities or not self.reads_images
@@ -148,8 +138,7 @@ class EngineConformance:
     def test_optional_modalities_are_optional(self, engine, inputs):
         engine.load()
         only = {k: v for k, v in inputs.images.items() if k in engine.required_modalities}
-        out = engine.segment(replace(inputs, images=only))
-        assert out.mask.shape == inputs.grid.shape
+        assert self.arrays(engine, replace(inputs, images=only))[0].shape[-3:] == inputs.grid.shape
 
     def test_members_are_distinct_names(self, engine):
         assert len(set(engine.members)) == len(engine.members)
@@ -170,16 +159,6 @@ class EngineConformance:
             type(engine).parse({"no_such_option": 1})
         assert engine.name in str(caught.value)
 
-    def test_padding_outside_of_the_brain_changes_nothing(self, engine, inputs):
-        if not self.reads_images:
-            pytest.skip("outputs lie on the subject's own grid")
-        engine.load()
-        larger, inner = padded(inputs)
-        small, large = engine.segment(inputs), engine.segment(larger)
-        np.testing.assert_array_equal(large.mask[inner], small.mask)
-        np.testing.assert_allclose(large.probability[:, *inner], small.probability, atol=1e-6)
-        assert large.mask.sum() == small.mask.sum()
-
     @pytest.mark.parametrize("value", [np.nan, np.inf])
     @pytest.mark.parametrize("everywhere", [True, False])
     def test_values_that_are_not_finite_are_refused(self, engine, inputs, value, everywhere):
@@ -192,7 +171,91 @@ class EngineConformance:
             where[tuple(np.argwhere(inputs.brainmask)[inputs.brainmask.sum() // 2])] = True
         bad = {k: np.where(where, np.float32(value), v) for k, v in inputs.images.items()}
         with pytest.raises(LamstoreError):
-            engine.segment(replace(inputs, images=bad))
+            self.arrays(engine, replace(inputs, images=bad))
+
+
+class EngineConformance(AnyEngineConformance):
+    """For segmenters."""
+
+    @pytest.fixture
+    def inputs(self):
+        return synthetic_input()
+
+    def arrays(self, engine, inputs):
+        out = engine.segment(inputs)
+        return out.mask, out.probability
+
+    def test_shapes_types_and_range(self, engine, inputs):
+        engine.load()
+        out = engine.segment(inputs)
+        assert out.probability.shape == (len(engine.members), *inputs.grid.shape)
+        assert out.probability.dtype == np.float32
+        assert out.mask.shape == inputs.grid.shape
+        assert out.mask.dtype == np.bool_
+        assert np.isfinite(out.probability).all()
+        assert out.probability.size == 0 or out.probability.min() >= 0
+        assert out.probability.size == 0 or out.probability.max() <= 1
+
+    def test_finds_something_in_the_given_input(self, engine, inputs):
+        """Without this the other tests would pass on an engine that always returns nothing."""
+        engine.load()
+        assert engine.segment(inputs).mask.any()
+
+    def test_padding_outside_of_the_brain_changes_nothing(self, engine, inputs):
+        if not self.reads_images:
+            pytest.skip("outputs lie on the subject's own grid")
+        engine.load()
+        larger, inner = padded(inputs)
+        small, large = engine.segment(inputs), engine.segment(larger)
+        np.testing.assert_array_equal(large.mask[inner], small.mask)
+        np.testing.assert_allclose(large.probability[:, *inner], small.probability, atol=1e-6)
+        assert large.mask.sum() == small.mask.sum()
+
+
+class LocalizerConformance(AnyEngineConformance):
+    """For localizers. `inputs` shows a spine whose levels the engine can find."""
+
+    def arrays(self, engine, inputs):
+        out = engine.locate(inputs)
+        return (out.heatmap,) if out.planes is None else (out.heatmap, out.planes)
+
+    def test_shapes_types_and_range(self, engine, inputs):
+        engine.load()
+        lead = (len(engine.members), len(engine.levels))
+        assert all(lead)
+        found = self.arrays(engine, inputs)
+        assert found[0].shape == (*lead, *inputs.grid.shape)
+        for values in found:
+            assert values.shape[:2] == lead
+            assert values.ndim == 4 + (values is found[0])
+            assert values.dtype == np.float32
+            assert values.min() >= 0  # which NaN is not
+            assert values.max() <= 1
+
+    def test_levels_are_distinct_column_names(self, engine):
+        assert len(set(engine.levels)) == len(engine.levels)
+        assert all(level.isidentifier() and level == level.lower() for level in engine.levels)
+
+    def test_every_level_is_found_in_its_order_along_the_spine(self, engine, inputs):
+        """Without this the other tests would pass on an engine that always returns nothing."""
+        engine.load()
+        mean = engine.locate(inputs).heatmap.mean(axis=0)
+        voxels = np.array([np.unravel_index(m.argmax(), m.shape) for m in mean])
+        assert (mean.max(axis=(1, 2, 3)) > 0.05).all()
+        heights_mm = (voxels @ inputs.grid.matrix[:3, :3].T)[:, 2]
+        assert (np.diff(heights_mm) < 0).all()
+
+    def test_planes_peak_as_the_heatmap_does(self, engine, inputs):
+        """What is measured on the network's pixels is of the same maps as what is stored."""
+        engine.load()
+        out = engine.locate(inputs)
+        if out.planes is None:
+            pytest.skip("the harness cuts them out of the heatmap")
+        stored, seen = (
+            values.mean(axis=0).reshape(len(engine.levels), -1).max(axis=1)
+            for values in (out.heatmap, out.planes)
+        )
+        np.testing.assert_allclose(stored, seen, atol=0.1)
 
 
 def components(mask):

@@ -58,6 +58,14 @@ def test_a_plugin_that_is_no_engine_is_refused(declare):
         load_engine("path", {})
 
 
+def test_a_plugin_of_neither_kind_is_told_what_to_derive_from(declare):
+    declare(("old", "jobs.engines.base:Engine"))
+    with pytest.raises(EngineError, match="not an engine") as caught:
+        load_engine("old", {})
+    assert "Segmenter" in caught.value.expected
+    assert "Localizer" in caught.value.expected
+
+
 def test_two_claims_to_one_name_are_refused(declare):
     declare(("a", "jobs.engines.flair_zscore:FlairZscore"), ("a", "pathlib:Path"))
     with pytest.raises(ConfigError, match="More than one"):

@@ -130,9 +130,9 @@ class TestPeaks:
     def test_maxima_that_are_near_or_faint_are_none(self):
         grid = sagittal_grid()
         center = np.array([0.0, 0.0, 20.0])
-        near = blob(grid, center, 1, 2.5) + blob(grid, center + [0, 0, -9], 0.8, 2.5)
+        near = blob(grid, center, 1, 2.5) + blob(grid, center - np.array([0, 0, 9]), 0.8, 2.5)
         assert len(hm.peaks(near, grid, CONFIG)) == 1
-        faint = blob(grid, center) + blob(grid, center + [0, 0, -40], 0.04)
+        faint = blob(grid, center) + blob(grid, center - np.array([0, 0, 40]), 0.04)
         assert len(hm.peaks(faint, grid, CONFIG)) == 1
 
     def test_an_empty_map_has_no_place(self):
@@ -172,7 +172,7 @@ class TestMass:
     def test_half_of_the_mass_is_elsewhere(self):
         grid = sagittal_grid()
         center = np.array([0.0, 0.0, 30.0])
-        both = blob(grid, center) + blob(grid, center - [0, 0, 40])
+        both = blob(grid, center) + blob(grid, center - np.array([0, 0, 40]))
         assert hm.mass_beyond(both, center, 15, grid, 0.05) == pytest.approx(0.5, abs=0.01)
         assert hm.mass_beyond(both, center, 80, grid, 0.05) == 0
 
