@@ -12,9 +12,9 @@ SLICES = 4
 
 
 def debug_pictures(study: Study, subjects: Iterable[str]) -> Iterator[Path]:
-    """Draw images, masks, change and uncertainty of these subjects, one file an engine.
+    """Draw images and what each engine made of these subjects, one file an engine.
 
-    Subjects or engines without a mask are left out; `lam status` says why they have none.
+    Subjects of which an engine made nothing are left out; `lam status` says why.
     """
     folder = study.figures / "debug"
     inferred = {

@@ -91,6 +91,9 @@ class DatasetAccessor(_Accessor[xr.Dataset]):
         DataArray
             mm³ over the mask's other dims; 0 for an empty mask.
         """
+        if name not in self._data:
+            stored = [str(n) for n, one in self._data.items() if one.dtype == np.uint8]
+            raise MissingArrayError(f"there is no mask {name!r}", expected=", ".join(stored) or None)
         volume: xr.DataArray = self._data[name].lam.volume_mm3()
         return volume
 
@@ -100,7 +103,8 @@ class DatasetAccessor(_Accessor[xr.Dataset]):
         return image
 
     def overlay(self, **options: Any) -> Figure:
-        """Picture of one subject: images, mask and truth contours on the fullest slices.
+        """Picture of one subject: images, mask and truth contours on the fullest slices, or a
+        localizer's heatmaps.
 
         Options as of `lamstore.overlay.overlay`.
         """

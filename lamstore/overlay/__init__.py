@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
+from lamstore.errors import MissingArrayError
 from lamstore.overlay.levels import overlay_levels
 from lamstore.overlay.slices import read_slices
 from lamstore.overlay.view import Plane
@@ -33,6 +34,10 @@ def overlay(
     subject of one timepoint has mask against truth in place of the change. Columns without data
     are left out.
 
+    Of a localizer: the heatmaps of the last timepoint on the image, see
+    `lamstore.overlay.heatmaps`; each level has its own slice, so `slices` and `measure` mean
+    nothing there.
+
     Parameters
     ----------
     ds : Dataset
@@ -55,6 +60,14 @@ def overlay(
     MissingArrayError
         Without an engine's masks, or when a named modality or measure is not stored.
     """
+    if "heatmap" in ds:
+        from lamstore.overlay.heatmaps import overlay_heatmaps
+
+        if measure is not None:
+            raise MissingArrayError(
+                f"the measure {measure} is not stored", expected="none: these are heatmaps"
+            )
+        return overlay_heatmaps(ds, plane, modality)
     from lamstore.overlay.figure import draw
 
     return draw(read_slices(ds, slices, plane, modality, measure)[0])

@@ -112,7 +112,7 @@ def _image_column(found: Slices, shown: Frame, t: str, title: str) -> Column:
         keys.append((TRUTH, "lesion truth"))
 
     def paint(axes: Axes, k: int) -> None:
-        _grey(axes, found, shown, t, k)
+        grey(axes, found, shown, t, k)
         if t in found.lesion_truth:
             _contour(axes, found.lesion_truth[t][k], shown, TRUTH)
         if t in found.masks:
@@ -127,7 +127,7 @@ def _level_column(found: Slices, shown: Frame, t: str, title: str, mask: Bools) 
         keys.append((TRUTH, "lesion truth"))
 
     def paint(axes: Axes, k: int) -> None:
-        _grey(axes, found, shown, t, k)
+        grey(axes, found, shown, t, k)
         if t in found.lesion_truth:
             _contour(axes, found.lesion_truth[t][k], shown, TRUTH)
         _contour(axes, mask[k], shown, MODEL)
@@ -142,7 +142,7 @@ def _change_column(found: Slices, shown: Frame) -> Column:
     keys.append((TRUTH, "change truth") if truth is not None else (FAINT, "no change truth"))
 
     def paint(axes: Axes, k: int) -> None:
-        _grey(axes, found, shown, last, k, dim=0.55)
+        grey(axes, found, shown, last, k, dim=0.55)
         _fill(axes, m1[k] & ~m0[k], shown, NEW)
         _fill(axes, m0[k] & ~m1[k], shown, VANISHED)
         if truth is not None:
@@ -157,7 +157,7 @@ def _error_column(found: Slices, shown: Frame, t: str) -> Column:
     mask, truth = found.masks[t], found.lesion_truth[t]
 
     def paint(axes: Axes, k: int) -> None:
-        _grey(axes, found, shown, t, k, dim=0.55)
+        grey(axes, found, shown, t, k, dim=0.55)
         _fill(axes, mask[k] & truth[k], shown, AGREED)
         _fill(axes, mask[k] & ~truth[k], shown, MODEL)
         _fill(axes, truth[k] & ~mask[k], shown, TRUTH)
@@ -173,7 +173,7 @@ def _uncertainty_column(found: Slices, shown: Frame, values: NDArray[np.float32]
     def paint(axes: Axes, k: int) -> None:
         # The square root shows small variances beside the largest possible one.
         heat = np.sqrt(np.clip(np.nan_to_num(shown.cut(values[k])) / top, 0, 1))
-        _grey(axes, found, shown, last, k, dim=0.3)
+        grey(axes, found, shown, last, k, dim=0.3)
         axes.imshow(
             heat, cmap=HEAT, vmin=0, vmax=1, extent=shown.extent, interpolation="nearest",
             alpha=np.clip(heat * 8, 0, 1).astype(np.float32),
@@ -182,7 +182,7 @@ def _uncertainty_column(found: Slices, shown: Frame, values: NDArray[np.float32]
     return Column(f"Uncertainty {last}", paint, scale=(found.measure, top))
 
 
-def _grey(axes: Axes, found: Slices, shown: Frame, t: str, k: int, *, dim: float = 1.0) -> None:
+def grey(axes: Axes, found: Slices, shown: Frame, t: str, k: int, *, dim: float = 1.0) -> None:
     """An image between its own 1st and 99.5th percentile in the brain of the shown slices."""
     if t not in found.images:
         return

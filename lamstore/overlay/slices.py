@@ -66,7 +66,7 @@ def read_slices(
         )
     seen = view(np.asarray(ds.attrs["affine"], dtype=np.float64), plane)
     at = ds.sel(shift=NO_SHIFT)
-    drawn = _modality(at, modality)
+    drawn = chosen_modality(at, modality)
     times = [str(t) for t in at.timepoint.values if bool(at.available.sel(timepoint=t).any())]
     masks, truths, change = _masks(at, times)
     chosen = _choose(seen, masks, truths, change, n)
@@ -78,7 +78,7 @@ def read_slices(
     volume = at.volume.sel(modality=drawn)
     found = Slices(
         view=seen,
-        labels=tuple(_label(at, seen, k) for k in chosen),
+        labels=tuple(slice_label(at, seen, k) for k in chosen),
         images={t: read_cut(volume.sel(timepoint=t), seen, chosen) for t in imaged},
         masks={t: seen.turn(m)[chosen] for t, m in masks.items()},
         lesion_truth={t: seen.turn(m)[chosen] for t, m in truths.items()},
@@ -91,7 +91,14 @@ def read_slices(
     return found, chosen
 
 
-def _modality(ds: xr.Dataset, wanted: str | None) -> str:
+def chosen_modality(ds: xr.Dataset, wanted: str | None) -> str:
+    """The modality to draw on: the wanted one, FLAIR, or the first that the subject has.
+
+    Raises
+    ------
+    MissingArrayError
+        When it has no such image.
+    """
     has = ds.available.any("timepoint")
     stored = [str(m) for m in ds.modality.values if bool(has.sel(modality=m))]
     if wanted is not None and wanted not in stored:
@@ -170,7 +177,7 @@ def read_cut(volume: xr.DataArray, seen: View, chosen: list[int]) -> NDArray[np.
     return np.concatenate([seen.turn(part.astype(np.float32)) for part in parts])
 
 
-def _label(ds: xr.Dataset, seen: View, k: int) -> str:
+def slice_label(ds: xr.Dataset, seen: View, k: int) -> str:
     """``slice 24 of 49, 31 mm S``: where the middle of a slice lies in world space."""
     affine = np.asarray(ds.attrs["affine"])
     sizes = np.array([ds.sizes[dim] for dim in SPATIAL])
