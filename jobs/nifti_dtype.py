@@ -43,14 +43,29 @@ def stored_dtype(dtype: np.dtype[Any], slope: float, inter: float) -> np.dtype[A
         return np.dtype("f8") if native in ("i8", "u8") else native
     if dtype.kind == "f" or dtype.itemsize == 8:
         return np.dtype("f8")
+    limits = np.iinfo(dtype)
+    return smallest_dtype(int(limits.min), int(limits.max), slope, inter)
+
+
+def smallest_dtype(low: int, high: int, slope: float, inter: float) -> np.dtype[Any]:
+    """Smallest native type that holds slope * value + inter for all integers from low to high.
+
+    Parameters
+    ----------
+    low, high : int
+        Below 2**32 in size.
+    slope, inter : float
+        Finite; 1 and 0 for none.
+
+    Returns
+    -------
+    np.dtype
+        An integer of 8 to 32 bits, else float32 or float64.
+    """
     # Doubles are fractions over powers of two, so this is exact integer arithmetic.
     (p, q), (r, s) = slope.as_integer_ratio(), inter.as_integer_ratio()
     denominator = max(q, s)
-    limits = np.iinfo(dtype)
-    ends = [
-        p * (denominator // q) * v + r * (denominator // s)
-        for v in (int(limits.min), int(limits.max))
-    ]
+    ends = [p * (denominator // q) * v + r * (denominator // s) for v in (low, high)]
     if denominator == 1:
         for name in _INTEGERS:
             fits = np.iinfo(name)
