@@ -1,0 +1,82 @@
+"""What would another scanner have made of the same patch?
+
+Every channel is changed on its own. MONAI's transforms do what they have (bias field, noise,
+contrast, low resolution); the shifts are those of the suite by which models are audited,
+`jobs.shift`, with the percentiles of the whole brain in place of the patch's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from monai.transforms import (
+    RandBiasField,
+    RandGaussianNoise,
+    RandSimulateLowResolution,
+)
+from torch import Tensor
+
+from jobs.shift import PARAMETERS, Shift, distorted
+from jobs.training.config import AugmentConfig, Spacing
+
+Random = np.random.Generator
+
+RANGE = (-2.5, 3.0)
+"""Normalized brain intensities between which gamma bends: about the 1st and 99th percentile."""
+
+
+def intensity(image: Tensor, spacing_mm: Spacing, config: AugmentConfig, random: Random) -> Tensor:
+    """One normalized channel (x, y, z), changed as drawn; the input may be overwritten."""
+    if random.random() < config.bias_field:
+        image = _bias(image, config.bias_strength, random)
+    if random.random() < config.gamma:
+        image = _gamma(image, random.uniform(*config.gamma_range))
+    if random.random() < config.gain:
+        image = image * float(1 + random.uniform(-1, 1) * config.gain_by)
+        image += float(random.uniform(-1, 1) * config.offset_by)
+    if random.random() < config.low_resolution:
+        image = _low_resolution(image, config.low_resolution_zoom, random)
+    if random.random() < config.shift_suite:
+        image = _shift(image, spacing_mm, random)
+    if random.random() < config.noise:
+        image = _noise(image, config.noise_std, random)
+    return image
+
+
+def _seed(random: Random) -> int:
+    return int(random.integers(2**32))
+
+
+def _bias(image: Tensor, strength: float, random: Random) -> Tensor:
+    # A field multiplies a scan's intensities, which are not zero where the normalized ones are.
+    field = RandBiasField(degree=3, coeff_range=(-strength, strength), prob=1.0)
+    field.set_random_state(_seed(random))
+    raised = image[None] - RANGE[0]
+    return torch.as_tensor(field(raised))[0] + RANGE[0]
+
+
+def _gamma(image: Tensor, gamma: float) -> Tensor:
+    low, high = RANGE
+    scaled = (image - low) / (high - low)
+    # Beyond the range the curve goes on along its tangent's chord: lesions are not clipped.
+    bent = torch.where(scaled > 1, 1 + (scaled - 1) * gamma, scaled.clamp(0, 1) ** gamma)
+    return torch.where(scaled < 0, image, bent * (high - low) + low)
+
+
+def _low_resolution(image: Tensor, zoom: tuple[float, float], random: Random) -> Tensor:
+    lower = RandSimulateLowResolution(prob=1.0, zoom_range=zoom, downsample_mode="trilinear")
+    lower.set_random_state(_seed(random))
+    return torch.as_tensor(lower(image[None]))[0]
+
+
+def _noise(image: Tensor, std: float, random: Random) -> Tensor:
+    noise = RandGaussianNoise(prob=1.0, std=std, sample_std=True)
+    noise.set_random_state(_seed(random))
+    return torch.as_tensor(noise(image))
+
+
+def _shift(image: Tensor, spacing_mm: Spacing, random: Random) -> Tensor:
+    names = sorted(PARAMETERS)
+    name, level = names[random.integers(len(names))], int(random.integers(1, 3))
+    changed = distorted(Shift(name, level), image.numpy(), RANGE, spacing_mm, _seed(random))
+    return torch.from_numpy(np.ascontiguousarray(changed))

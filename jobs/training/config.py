@@ -1,0 +1,288 @@
+"""What decides a trained model? `train.yaml`, parsed once; an unknown key is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from jobs.unet.network import NetworkSpec
+from lamstore.errors import ConfigError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Spacing = tuple[float, float, float]
+Edges = tuple[int, int, int]
+
+
+def _named(value: object) -> object:
+    """``loss: tversky`` is short for ``loss: {name: tversky}``."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SplitConfig(_Section):
+    """Who validates; everybody else of the study who has a truth trains."""
+
+    rule: Literal["kfold", "leave_one_out", "hold_out", "subjects", "file", "all"] = "kfold"
+    """``all`` trains on everybody and validates on nobody."""
+    folds: int = Field(default=5, ge=2)
+    fold: int = Field(default=0, ge=0)
+    """Which fold validates (``kfold``, ``leave_one_out``, ``file``)."""
+    share: float = Field(default=0.2, gt=0, lt=1)
+    """For ``hold_out``: so many of the subjects validate."""
+    validation: tuple[str, ...] = ()
+    """For ``subjects``: these validate."""
+    subjects: tuple[str, ...] | None = None
+    """Leave out everybody else."""
+    file: Path | None = None
+    """For ``file``: a splits file that an earlier run wrote."""
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _whole(self) -> SplitConfig:
+        if self.rule == "file" and self.file is None:
+            raise ValueError("rule 'file' needs file:")
+        if self.rule == "subjects" and not self.validation:
+            raise ValueError("rule 'subjects' needs validation: [subject, …]")
+        if self.rule == "kfold" and self.fold >= self.folds:
+            raise ValueError(f"fold {self.fold} of {self.folds}: folds count from 0")
+        return self
+
+
+class LossConfig(_Section):
+    """What is minimized. `alpha` weighs false positives, `beta` false negatives."""
+
+    name: Literal["dice_bce", "tversky", "focal_tversky"] = "dice_bce"
+    alpha: float = Field(default=0.3, ge=0)
+    beta: float = Field(default=0.7, ge=0)
+    gamma: float = Field(default=4 / 3, gt=0)
+    """Of the focal Tversky loss, (1 − TI)^(1/γ) (Abraham and Khan 2019)."""
+    bce_weight: float = Field(default=1.0, ge=0)
+    """Of the cross-entropy beside Dice."""
+    batch_dice: bool = True
+    """Overlap counted over the batch: a patch without lesions then weighs nothing by itself."""
+    supervision_decay: float = Field(default=0.5, gt=0, le=1)
+    """With deep supervision: weight of each coarser output relative to the one before."""
+
+
+class OptimizerConfig(_Section):
+    """AdamW or SGD with Nesterov momentum."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    momentum: float = Field(default=0.99, ge=0, lt=1)
+
+
+class ScheduleConfig(_Section):
+    """How the learning rate moves, after a linear warmup."""
+
+    name: Literal["cosine", "plateau", "constant"] = "cosine"
+    warmup_steps: int = Field(default=100, ge=0)
+    end: Share = 0.01
+    """Last learning rate of ``cosine`` and least one of ``plateau``, as a share of the first."""
+    factor: float = Field(default=0.5, gt=0, lt=1)
+    patience: int = Field(default=5, ge=0)
+    """``plateau``: validations without a better Dice before the rate is multiplied by `factor`."""
+
+
+class TransplantConfig(_Section):
+    """Real lesion masks placed into normal-appearing tissue of a training patch."""
+
+    share: Share = 0.5
+    """Of patches that get lesions."""
+    masks: tuple[str, ...] = ()
+    """Globs of NIfTI masks; lesions of the training subjects themselves are always used."""
+    common_space: bool = False
+    """Subjects and masks lie in one space (MNI): a lesion may then keep its own place."""
+    keep_place: Share = 0.7
+    """Share of transplants, in a common space, that keep their place, jittered and mirrored."""
+    jitter_mm: float = Field(default=3.0, ge=0)
+    most: int = Field(default=12, ge=1)
+    """Lesions moved elsewhere, at most, in one patch."""
+    strength: tuple[float, float] = (0.5, 1.3)
+    """Contrast, as a multiple of one that a training subject's own lesion has."""
+    edge_mm: float = Field(default=0.7, ge=0)
+    """σ of the soft edge."""
+    texture: float = Field(default=0.25, ge=0)
+    """Relative variation of contrast within a lesion."""
+
+
+class AugmentConfig(_Section):
+    """Probability and strength of everything that is done to a training patch."""
+
+    margin: int = Field(default=16, ge=0)
+    """Voxels that are read beyond the patch, so that turning it drags in no edge."""
+    flip: Share = 0.5
+    """For each of the axes in `flip_axes`."""
+    flip_axes: tuple[Literal["x", "y", "z"], ...] = ("x", "y", "z")
+    affine: Share = 0.3
+    rotate_deg: float = Field(default=15.0, ge=0)
+    scale: float = Field(default=0.15, ge=0, lt=1)
+    elastic_mm: float = Field(default=2.0, ge=0)
+    """Standard deviation of smooth displacements, applied together with the affine."""
+    gain: Share = 0.3
+    gain_by: float = Field(default=0.15, ge=0)
+    offset_by: float = Field(default=0.15, ge=0)
+    gamma: Share = 0.3
+    gamma_range: tuple[float, float] = (0.7, 1.5)
+    bias_field: Share = 0.2
+    bias_strength: float = Field(default=0.2, ge=0)
+    noise: Share = 0.2
+    noise_std: float = Field(default=0.15, ge=0)
+    low_resolution: Share = 0.15
+    low_resolution_zoom: tuple[float, float] = (0.4, 1.0)
+    shift_suite: Share = 0.2
+    """One shift of suite ``shift_v1`` at a random level."""
+    modality_dropout: Share = 0.15
+    """Each optional channel is blanked with this probability, never all of them."""
+    transplant: TransplantConfig | None = TransplantConfig()
+
+
+class NetworkConfig(_Section):
+    """Residual 3D U-Net; see `jobs.unet.network.NetworkSpec`, which is this and the channels."""
+
+    features: tuple[int, ...] = (16, 32, 64, 128)
+    strides: tuple[int, ...] = (2, 2, 2)
+    residual_units: int = Field(default=2, ge=0)
+    norm: Literal["instance", "batch"] = "instance"
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    deep_supervision: bool = False
+
+
+class TrainConfig(_Section):
+    """The whole of train.yaml."""
+
+    name: str = Field(default="member", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)
+    """Name of the run's folder and of the member in an ensemble."""
+    study: Path
+    runs: Path = Path("runs")
+    """Where the run's folder is made."""
+    channels: tuple[str, ...] = ("flair",)
+    """Modalities, in the order in which the network sees them."""
+    required: tuple[str, ...] = ()
+    """Channels without which a subject is left out; the first alone when empty."""
+    spacing_mm: Spacing = (1.0, 1.0, 1.0)
+    patch: Edges = (64, 64, 64)
+    batch: int = Field(default=2, ge=1)
+    lesion_share: Share = 0.5
+    """Of patches that are centred on a lesion; the others anywhere in the brain."""
+    lesion_alpha: float = Field(default=0.0, ge=0, le=1)
+    """Lesions are drawn by volume to this power: 0, each alike; 1, by voxel."""
+    jitter: float = Field(default=0.25, ge=0, le=0.5)
+    """How far a centre moves, as a share of the patch's edge."""
+    steps_per_epoch: int = Field(default=100, ge=1)
+    epochs: int = Field(default=30, ge=1)
+    split: SplitConfig = SplitConfig()
+    network: NetworkConfig = NetworkConfig()
+    loss: Annotated[LossConfig, BeforeValidator(_named)] = LossConfig()
+    optimizer: Annotated[OptimizerConfig, BeforeValidator(_named)] = OptimizerConfig()
+    schedule: Annotated[ScheduleConfig, BeforeValidator(_named)] = ScheduleConfig()
+    grad_clip: float | None = Field(default=1.0, gt=0)
+    """Largest norm of the gradient."""
+    ema: float = Field(default=0.995, ge=0, lt=1)
+    """Decay of the averaged weights, which are validated and kept; 0 turns averaging off."""
+    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
+    """``auto``: bf16 on a GPU that has it, otherwise fp16 on a GPU, float32 on a CPU."""
+    channels_last: bool | None = None
+    """Memory format of the network; None: on a GPU only."""
+    compile: bool = False
+    augment: AugmentConfig | None = AugmentConfig()
+    validate_every: int = Field(default=5, ge=1)
+    """Epochs; the last epoch is always validated."""
+    overlap: float = Field(default=0.25, ge=0, lt=1)
+    """Of the sliding windows in validation."""
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    patience: int | None = Field(default=None, ge=1)
+    """Validations without a better Dice after which training ends; None: never."""
+    seed: int = Field(default=0, ge=0)
+    workers: int = Field(default=1, ge=0)
+    """Processes that prepare patches; decides no result."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @model_validator(mode="after")
+    def _channels_known(self) -> TrainConfig:
+        if len(set(self.channels)) != len(self.channels) or not self.channels:
+            raise ValueError(f"channels must be one or more distinct modalities: {self.channels}")
+        if strange := set(self.required) - set(self.channels):
+            raise ValueError(f"required names no channel: {sorted(strange)}")
+        if any(edge % self.spec.divisor for edge in self.patch):
+            raise ValueError(f"patch {self.patch} must be multiples of {self.spec.divisor}")
+        return self
+
+    @property
+    def steps(self) -> int:
+        """Of the whole training."""
+        return self.epochs * self.steps_per_epoch
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """The network with its channels."""
+        return NetworkSpec(channels=self.channels, **self.network.model_dump())
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Channels that every subject must have; they are never dropped."""
+        return self.required or self.channels[:1]
+
+
+def read_train_config(path: Path) -> TrainConfig:
+    """Parse train.yaml; paths in it are relative to its own folder.
+
+    Raises
+    ------
+    ConfigError
+        When the file is missing, is not YAML, has an unknown key or a value out of range.
+    """
+    return parse_train_config(read_mapping(path), path)
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The YAML mapping of a file, not yet checked; ConfigError when it is none."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"there is no {path}", remedy="lam train --example > train.yaml, then edit it"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML", got=str(error)) from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} cannot be used", got=type(raw).__name__, expected="a mapping")
+    return raw
+
+
+def parse_train_config(raw: Mapping[str, Any], path: Path) -> TrainConfig:
+    """Check a mapping that came from `path`, against whose folder its paths are resolved."""
+    try:
+        config = TrainConfig.model_validate(raw)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()]
+        raise ConfigError(f"{path} cannot be used", got="; ".join(lines)) from error
+    return _resolved(config, path.resolve().parent)
+
+
+def _resolved(config: TrainConfig, folder: Path) -> TrainConfig:
+    split, augment = config.split, config.augment
+    if split.file is not None:
+        split = split.model_copy(update={"file": folder / split.file})
+    if augment is not None and augment.transplant is not None:
+        masks = tuple(str(folder / pattern) for pattern in augment.transplant.masks)
+        transplant = augment.transplant.model_copy(update={"masks": masks})
+        augment = augment.model_copy(update={"transplant": transplant})
+    where = {"study": (folder / config.study).resolve(), "runs": (folder / config.runs).resolve()}
+    return config.model_copy(update={**where, "split": split, "augment": augment})
+
+
+def render_train_config(config: TrainConfig) -> str:
+    """train.yaml as text, with everything that decides a result spelled out."""
+    body = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return (
+        f"# Everything that decides this model. `lam train` with it gives the same again.\n{body}"
+    )

@@ -1,0 +1,256 @@
+"""What does one training read and leave behind? A run's folder, from config to weights.
+
+::
+
+    runs/<name>/
+      train.yaml          everything that decides the model, spelled out
+      splits.json         who trained, who validated
+      best.safetensors    averaged weights of the best validation
+      last.pt             everything to go on from
+      metrics.csv         a row an epoch
+      validation.csv      a row a validated scan
+      summary.json        what came out, from what
+      events/             TensorBoard
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import orjson
+import torch
+from torch import nn
+
+from jobs.patches.loader import batches
+from jobs.patches.splits import write_splits
+from jobs.training.cohort import Cohort, open_cohort
+from jobs.training.config import TrainConfig, render_train_config
+from jobs.training.evaluate import means, measure, read_scan
+from jobs.training.loop import Files, Listener, Trainer
+from jobs.training.losses import describe
+from jobs.training.state import Progress, Row
+from jobs.unet.weights import Facts, save_weights
+from lamstore import __version__
+from lamstore.config import digest
+from lamstore.errors import ConfigError
+from lamstore.store import Store
+
+UNDECIDING = {"name", "runs", "workers", "device"}
+"""Keys of the config that decide no weight (a device moves the last digits)."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a run stands.
+
+    Attributes
+    ----------
+    files : Files
+    progress : Progress
+    done : bool
+        False when it was told to stop.
+    """
+
+    files: Files
+    progress: Progress
+    done: bool
+
+
+def recipe_digest(config: TrainConfig) -> str:
+    """Digest of everything in the config that decides the model."""
+    return digest(config.model_dump(mode="json", exclude=UNDECIDING))
+
+
+def train(
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    listen: Listener | None = None,
+    stop: Event | None = None,
+) -> Trained:
+    """Train one model, or go on with it; a run that is over is left as it is.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    resume : bool
+        Go on from the state in the run's folder, if there is one.
+    listen : callable, optional
+        Hears of every step.
+    stop : Event, optional
+        When set, the state is written after the step at hand, and training ends.
+
+    Raises
+    ------
+    ConfigError
+        When the run's folder holds a training and `resume` is false, or the data do not do.
+    """
+    files = Files(config.runs / config.name)
+    recipe = recipe_digest(config)
+    if files.state.exists() and not resume:
+        raise ConfigError(
+            f"there is a training in {files.folder} already",
+            remedy="lam train … --resume goes on with it; or give the config another name",
+        )
+    cohort = open_cohort(config)
+    files.folder.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(config, recipe, files, partial(_keep, config, recipe, cohort, files.best))
+    if files.state.exists():
+        trainer.restore()
+    else:
+        (files.folder / "train.yaml").write_text(render_train_config(config), encoding="utf-8")
+        if cohort.splits is not None:
+            write_splits(files.folder / "splits.json", cohort.splits)
+    with _Writer(files.folder, trainer.progress) as writer:
+        done = trainer.run(
+            partial(_batches, config, cohort, trainer.device),
+            partial(_validate, config, cohort),
+            _both(writer.hear, listen or _nobody),
+            stop or Event(),
+        )
+    if done:
+        _summarize(files.folder, config, recipe, cohort, trainer)
+    return Trained(files, trainer.progress, done)
+
+
+def _nobody(_: Progress) -> None:
+    pass
+
+
+def _both(first: Listener, second: Listener) -> Listener:
+    def hear(progress: Progress) -> None:
+        first(progress)
+        second(progress)
+
+    return hear
+
+
+def _batches(config: TrainConfig, cohort: Cohort, device: torch.device, start: int) -> Any:
+    return batches(
+        cohort.source,
+        config.batch,
+        steps=config.steps,
+        start=start,
+        workers=config.workers,
+        transform=cohort.augmenter,
+        pin_memory=device.type == "cuda",
+    )
+
+
+def _validate(config: TrainConfig, cohort: Cohort, module: nn.Module) -> list[Row]:
+    from jobs.training.predict import probability
+
+    store = Store(cohort.study.store_path)
+    rows = []
+    for subject, timepoint in cohort.validation:
+        scan = read_scan(store, subject, timepoint, config.channels)
+        rows.append(measure(probability(module, scan, config), scan, config.threshold))
+    return rows
+
+
+def _keep(config: TrainConfig, recipe: str, cohort: Cohort, path: Path, module: nn.Module) -> None:
+    facts = Facts(
+        network=config.spec,
+        required=config.needed,
+        spacing_mm=config.spacing_mm,
+        patch=config.patch,
+        threshold=config.threshold,
+        recipe=recipe,
+        notes={
+            "name": config.name,
+            "seed": config.seed,
+            "trained_on": list(cohort.fold.train),
+            "validated_on": list(cohort.fold.validation),
+            "donors": len(cohort.donors),
+        },
+    )
+    save_weights(path, module, facts)
+
+
+class _Writer:
+    """Keeps the tables and TensorBoard's events up with the progress."""
+
+    def __init__(self, folder: Path, progress: Progress) -> None:
+        self._folder, self._seen = folder, len(progress.rows)
+        self._step = progress.step
+        self._events: Any = None
+
+    def __enter__(self) -> _Writer:
+        from torch.utils.tensorboard import SummaryWriter
+
+        # Events of steps that an interruption lost are hidden.
+        self._events = SummaryWriter(str(self._folder / "events"), purge_step=self._step)  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._events.close()
+
+    def hear(self, progress: Progress) -> None:
+        """Write what is new."""
+        if len(progress.rows) == self._seen:
+            return
+        self._seen = len(progress.rows)
+        row = progress.rows[-1]
+        write_table(self._folder / "metrics.csv", progress.rows)
+        write_table(self._folder / "validation.csv", progress.cases)
+        for name, value in row.items():
+            if name not in ("epoch", "step") and value == value:  # NaN is not validated
+                self._events.add_scalar(name, value, progress.step)
+        self._events.flush()
+
+
+def write_table(path: Path, rows: Sequence[Row]) -> None:
+    """Replace a CSV file; nan becomes an empty cell. Nothing is written for no rows."""
+    if not rows:
+        return
+    part = path.with_name(f".{path.name}")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: "" if v != v else v for k, v in row.items()} for row in rows)
+    part.replace(path)
+
+
+def _summarize(
+    folder: Path, config: TrainConfig, recipe: str, cohort: Cohort, trainer: Trainer
+) -> None:
+    progress = trainer.progress
+    best = [row for row in progress.cases if row["epoch"] == progress.best_epoch]
+    body = {
+        "name": config.name,
+        "recipe": recipe,
+        "lamstore": __version__,
+        "torch": torch.__version__,
+        "ended": progress.ended,
+        "steps": progress.step,
+        "seconds": round(progress.total_s, 1),
+        "device": str(trainer.device),
+        "parameters": sum(p.numel() for p in trainer.module.parameters()),
+        "loss": describe(config.loss),
+        "seed": config.seed,
+        "fold": config.split.fold if cohort.splits is not None else None,
+        "trained_on": cohort.fold.train,
+        "validated_on": cohort.fold.validation,
+        "donors": cohort.donors,
+        "donors_left_out": cohort.left_out,
+        "best_epoch": progress.best_epoch,
+        "best": _plain(means(best)),
+        "last": _plain(dict(progress.rows[-1])),
+        "config": config.model_dump(mode="json"),
+    }
+    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    (folder / "summary.json").write_bytes(orjson.dumps(body, option=options))
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """Without nan, which JSON does not have."""
+    return {key: None if value != value else value for key, value in row.items()}
+
+
+__all__ = ["Trained", "recipe_digest", "train"]
