@@ -20,7 +20,7 @@ from rich.console import Console
 
 from hpc.arrays import GUESSED_S
 from hpc.dask_cluster import make_cluster, pooled
-from hpc.dask_worker import do_batch
+from hpc.dask_worker import Asked, do_batch
 from hpc.follow import Follower
 from hpc.local import Event, Listener
 from hpc.profiles import Profile
@@ -133,10 +133,9 @@ class DaskExecutor:
     def _batches(self, units: list[Unit], words: Mapping[str, Entry]) -> dict[str, list[Any]]:
         """What each task is asked for, by its name."""
         self._ledger.refresh()
-        done = {key for key, word in words.items() if word.state == "done"}
         size = self._batch_size(units[0].job, len(units)) if units else 1
         return {
-            batch_name(batch): [(u.key, u.fingerprint, u.key in done) for u in batch]
+            batch_name(batch): [_asked(unit, words.get(unit.key)) for unit in batch]
             for batch in cut(units, size)
         }
 
@@ -180,12 +179,11 @@ class DaskExecutor:
         with LedgerFile(
             self._run.study.ledger.folder, f"{self._run.id}-{batch}-lost", {}
         ) as ledger:
-            for key, fingerprint, _ in asked:
+            for key, fingerprint, _, after in asked:
                 word = self._ledger.words.get(key)
                 if word is None or word.finished < self._run.facts.created:
-                    ledger.append(
-                        failed(parse_key(key, fingerprint), cause | {"traceback": ""}, 0.0)
-                    )
+                    lost = failed(parse_key(key, fingerprint), cause | {"traceback": ""}, 0.0)
+                    ledger.append(lost, after)
                     state = "failed"
                 else:
                     state = word.state
@@ -203,6 +201,11 @@ class DaskExecutor:
         if not self._cluster.scheduler_info["workers"] and not in_queue(list(self._run.jobs())):
             self._cluster.scale(jobs=0)
             self._cluster.scale(jobs=1)
+
+
+def _asked(unit: Unit, word: Entry | None) -> Asked:
+    done, after = (word.state == "done", word.finished) if word else (False, 0.0)
+    return unit.key, unit.fingerprint, done, after
 
 
 def cut(units: Sequence[Unit], size: int) -> list[list[Unit]]:

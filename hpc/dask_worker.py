@@ -22,8 +22,8 @@ from lamstore.units import Unit, parse_key
 LOG = "LAMSTORE_WORKER_LOG"
 """Environment variable with the path of this worker's log."""
 
-Asked = tuple[str, str, bool]
-"""Key and fingerprint of a unit, and whether the ledger calls it done already."""
+Asked = tuple[str, str, bool, float]
+"""Key and fingerprint of a unit, whether the ledger calls it done, and when it last spoke of it."""
 
 Answer = dict[str, Any]
 
@@ -37,11 +37,13 @@ def do_batch(study: str, run: str, batch: str, asked: Sequence[Asked]) -> list[A
         ``unit``, ``state``, ``seconds`` and ``message`` of every unit of the batch.
     """
     folder, bench = _open(study, run)
-    units = [parse_key(key, fingerprint) for key, fingerprint, _ in asked]
-    again = {key for key, _, done in asked if done}
+    units = [parse_key(key, fingerprint) for key, fingerprint, _, _ in asked]
     attempt = begin(folder, batch, units, os.environ.get(LOG, ""))
     with LedgerFile(folder.study.ledger.folder, attempt.task, provenance(folder.study)) as ledger:
-        return [_do(bench, ledger, attempt, unit, again=unit.key in again) for unit in units]
+        return [
+            _do(bench, ledger, attempt, unit, again=again, after=after)
+            for unit, (_, _, again, after) in zip(units, asked, strict=True)
+        ]
 
 
 @lru_cache(maxsize=1)
@@ -57,7 +59,13 @@ def _open(study: str, run: str) -> tuple[RunFolder, Workbench]:
 
 
 def _do(
-    bench: Workbench, ledger: LedgerFile, attempt: Attempt, unit: Unit, *, again: bool
+    bench: Workbench,
+    ledger: LedgerFile,
+    attempt: Attempt,
+    unit: Unit,
+    *,
+    again: bool,
+    after: float,
 ) -> Answer:
     known = attempt.settled.get(unit.key)
     if known is not None:
@@ -66,10 +74,10 @@ def _do(
         raise ExecutorError(f"batch {attempt.batch} was begun again elsewhere")
     if attempt.blamed.get(unit.key, 0) >= LIMIT:
         record = failed(unit, _killer(attempt, unit), 0.0)
-        ledger.append(record)
+        ledger.append(record, after)
     else:
         say(f"{BEGIN} {unit.key}")
-        record = execute(bench, ledger, unit, again=again or attempt.number > 1)
+        record = execute(bench, ledger, unit, again=again or attempt.number > 1, after=after)
     message = record.error.get("message", "")
     return {
         "unit": unit.key,

@@ -18,22 +18,26 @@ from lamstore.units import Unit
 TRACEBACK_LINES = 30
 
 
-def execute(bench: Workbench, ledger: LedgerFile, unit: Unit, *, again: bool) -> Record:
+def execute(
+    bench: Workbench, ledger: LedgerFile, unit: Unit, *, again: bool, after: float = 0.0
+) -> Record:
     """Do one unit and record it.
 
     Parameters
     ----------
     again : bool
-        Whether the ledger already has a word on this unit; it is withdrawn first.
+        Whether the ledger calls this unit done; that is withdrawn first.
+    after : float
+        When the ledger's last word on this unit was said; 0 when there is none.
 
     Raises
     ------
     DiskFullError
     """
     if again:
-        ledger.append(started(unit))
+        ledger.append(started(unit), after)
     record = attempt(bench, unit)
-    ledger.append(record)
+    ledger.append(record, after)
     return record
 
 

@@ -7,45 +7,35 @@ tells the batch script to submit it (the script is outside of any container, whe
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import sys
+from collections.abc import Sequence
 
-from hpc.admission import admit
 from hpc.follow import Follower
+from hpc.job import say, serve, task_name
 from hpc.local import Event, LocalExecutor
 from hpc.losses import outcome
-from hpc.origin import check_origin
 from hpc.profiles import Profile
 from hpc.run import close_plan, kept_plan
 from hpc.run_folder import RunFolder
 from hpc.slurm import tasks
 from hpc.slurm_run import plan_retry, retry_facts, worth_retrying
 from hpc.slurm_script import RESUBMIT
-from hpc.task import REFUSED, parser, say, task_name
-from hpc.worker import FULL
-from lamstore.errors import DiskFullError, ExecutorError, LamstoreError
-from lamstore.study import Study
+from lamstore.errors import ExecutorError
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Entry point."""
-    arguments = parser(__doc__).parse_args(argv)
-    try:
-        check_origin()
-        run = RunFolder(Study.at(arguments.study), arguments.run)
-        admit(run, arguments.script, arguments.job)
-        child = make_good(run) if run.facts.retries else None
-        if child is None:
-            _close(run, task_name(arguments))
-            run.end("finished")
-        # Otherwise this job itself, still in the queue, speaks for the run until the next is there.
-    except DiskFullError as error:
-        say(str(error))
-        return FULL
-    except LamstoreError as error:
-        say(str(error))
-        return REFUSED
-    return 0 if child is None else RESUBMIT
+    return serve(argv, __doc__, _finish)
+
+
+def _finish(run: RunFolder, arguments: argparse.Namespace) -> int:
+    if run.facts.retries and make_good(run) is not None:
+        return RESUBMIT  # this job, still in the queue, speaks for the run until the next is there
+    _close(run, task_name(arguments))
+    run.end("finished")
+    return 0
 
 
 def _close(run: RunFolder, name: str) -> None:

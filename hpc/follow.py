@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from hpc.plan_file import no_collection
-from lamstore.ledger import Entry
+from lamstore.ledger import Entry, Head, head
 
 
 @dataclass
@@ -38,9 +37,10 @@ class Follower:
         news = []
         with no_collection():
             for line in self._news():
-                if "unit" in line:
-                    self._take(line)
-                    news.append(line["unit"])
+                said = head(line)
+                if said is not None:
+                    self._take(said, line)
+                    news.append(said.unit)
         return news
 
     def mean_s(self, job: str) -> float | None:
@@ -48,32 +48,27 @@ class Follower:
         count, total = self.seconds.get(job, (0, 0.0))
         return total / count if count else None
 
-    def _take(self, line: dict[str, Any]) -> None:
-        key = line["unit"]
+    def _take(self, said: Head, line: bytes) -> None:
+        key = said.unit
         known = self.words.get(key)
-        if known is not None and line["finished"] < known.finished:
+        if known is not None and said.finished < known.finished:
             return
-        self.words[key] = Entry(line["state"], line["fingerprint"], line["finished"])
-        if line["state"] == "failed":
-            self.errors[key] = line.get("error", {})
+        self.words[key] = Entry(said.state, said.fingerprint, said.finished)
+        if said.state == "failed":
+            self.errors[key] = orjson.loads(line).get("error", {})
             return
         self.errors.pop(key, None)
-        if line["state"] == "done":
+        if said.state == "done":
             job = key[: key.index("/")]
             count, total = self.seconds.get(job, (0, 0.0))
-            self.seconds[job] = count + 1, total + line["seconds"]
+            self.seconds[job] = count + 1, total + said.seconds
 
-    def _news(self) -> Iterator[dict[str, Any]]:
+    def _news(self) -> Iterator[bytes]:
         for path in sorted(self.folder.glob("*.jsonl")):
-            begin = self._read.get(path.name, 0)
-            with path.open("rb") as stream:
-                stream.seek(begin)
-                data = stream.read()
-            whole = data.rfind(b"\n") + 1  # the rest is being written, or was torn
-            self._read[path.name] = begin + whole
-            for line in data[:whole].split(b"\n"):
-                if line:
-                    try:
-                        yield orjson.loads(line)
-                    except orjson.JSONDecodeError:
-                        continue
+            with path.open("rb", buffering=1 << 20) as stream:
+                stream.seek(self._read.get(path.name, 0))
+                for line in stream:
+                    if not line.endswith(b"\n"):
+                        break  # it is being written, or was torn
+                    self._read[path.name] = self._read.get(path.name, 0) + len(line)
+                    yield line

@@ -14,14 +14,14 @@ from rich.console import Console
 from hpc.admission import refuse_while_active
 from hpc.container import Entry, entry, image_digest
 from hpc.local import LocalExecutor, cores
-from hpc.plan import cohort_unit, left, report_unit
+from hpc.plan import cohort_unit, left, needs_of, report_unit
 from hpc.plan_file import write_plan
 from hpc.profiles import Profile, load_profile
 from hpc.progress import Watch, watch
 from hpc.registry import VOXEL_JOBS
 from hpc.run import Plan, chosen, make_plan, new_run_id, prepare_store, run_plan
 from hpc.run_folder import RunFolder
-from hpc.slurm_run import Selection, needs_of
+from hpc.slurm_run import Selection
 from hpc.slurm_submit import interpreter, new_facts
 from lamstore.errors import ConfigError
 from lamstore.study import Study, study_lock
@@ -146,7 +146,6 @@ def _here(
     todo = [left(chosen(plan.wanted.of(job), selection.only), words) for job in VOXEL_JOBS]
     write_plan(run.plan, [unit for units in todo for unit in units], needs_of(plan.manifest))
     if request.on == "dask":
-        write_plan(run.wanted, list(plan.wanted), needs_of(plan.manifest))
         from hpc.dask_executor import DaskExecutor
 
         with (

@@ -117,14 +117,13 @@ class LocalExecutor:
             When workers cannot start.
         """
         groups = deque(_by_subject(units, self._size))
-        again = frozenset(key for key, word in words.items() if word.state == "done")
         while self._at_work() if self._deadline else groups or self._at_work():
             if self._deadline is None:
-                self._feed(groups, again)
+                self._feed(groups, words)
             elif time.monotonic() > self._deadline:
                 return
             for key, _ in self._selector.select(timeout=1.0):
-                self._hear(self._workers[key.fd], groups, again, listener)
+                self._hear(self._workers[key.fd], groups, listener)
 
     def _at_work(self) -> bool:
         return any(worker.pending for worker in self._workers.values())
@@ -164,17 +163,17 @@ class LocalExecutor:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _feed(self, groups: deque[list[Unit]], again: frozenset[str]) -> None:
+    def _feed(self, groups: deque[list[Unit]], words: Mapping[str, Entry]) -> None:
         while groups and len(self._workers) < self._size:
             self._start()
         for worker in self._workers.values():
             if groups and not worker.pending:
-                self._send(worker, groups.popleft(), again)
+                self._send(worker, groups.popleft(), words)
 
-    def _send(self, worker: _Worker, units: list[Unit], again: frozenset[str]) -> None:
+    def _send(self, worker: _Worker, units: list[Unit], words: Mapping[str, Entry]) -> None:
         worker.pending.extend(units)
         assert worker.process.stdin is not None
-        lines = b"".join(request(unit, again=unit.key in again) for unit in units)
+        lines = b"".join(request(unit, words.get(unit.key)) for unit in units)
         try:
             worker.process.stdin.write(lines)
             worker.process.stdin.flush()
@@ -205,7 +204,6 @@ class LocalExecutor:
         self,
         worker: _Worker,
         groups: deque[list[Unit]],
-        again: frozenset[str],
         listener: Listener,
     ) -> None:
         assert worker.process.stdout is not None

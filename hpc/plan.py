@@ -8,22 +8,22 @@ changed file, weight or parameter makes exactly what depends on it stale.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hpc import closing
+from hpc.closing import Words, is_done
 from hpc.registry import JOBS
 from jobs.compare import shift_at
 from jobs.datasets.manifest import Entry, Manifest
-from jobs.engines.base import Engine
+from jobs.engines.base import Engine, Localizer
+from jobs.locate import VERSION as LOCATE_VERSION
 from jobs.shift import Shift, shift_suite
 from jobs.workbench import configured_variant, harmonization_record
 from lamstore.config import StudyConfig, digest
-from lamstore.ledger import Entry as Word
 from lamstore.study import Study
 from lamstore.units import NO_SHIFT, Unit
-
-Words = Mapping[str, Word]
 
 INGEST_OPTIONS = {"modalities", "optional_modalities", "resample", "interpolation"}
 """What of the dataset section decides the stored voxels, beside the files."""
@@ -41,11 +41,14 @@ class EngineFacts:
         Of its options, version and weights, and of the harmonization in front of it.
     shifts : tuple of str
         Labels; only ``none`` for an engine that does not see shifts.
+    locates : bool
+        Whether it is a localizer: it gives heatmaps, and there is nothing to compare.
     """
 
     name: str
     digest: str
     shifts: tuple[str, ...]
+    locates: bool = False
 
 
 def engine_facts(study: Study, manifest: Manifest, name: str, engine: Engine) -> EngineFacts:
@@ -53,9 +56,12 @@ def engine_facts(study: Study, manifest: Manifest, name: str, engine: Engine) ->
     config = study.config
     labels = tuple(shift.label for shift in suite(config)) if engine.sees_shifts else (NO_SHIFT,)
     members = [engine.name, engine.version, engine.digest(), engine.members]
+    if isinstance(engine, Localizer):
+        members.append(engine.levels)
     method = configured_variant(study, name).harmonization
     before = harmonization_record(study, manifest, method)
-    return EngineFacts(name, digest([*members, before] if before else members), labels)
+    decides = digest([*members, before] if before else members)
+    return EngineFacts(name, decides, labels, isinstance(engine, Localizer))
 
 
 def suite(config: StudyConfig) -> list[Shift]:
@@ -98,6 +104,7 @@ def wanted_units(config: StudyConfig, manifest: Manifest, engines: Sequence[Engi
         "compare": config.metrics,
     }
     salts = {job: digest([job, JOBS[job].version, asked[job]]) for job in asked}
+    salts["locate"] = digest(["infer", LOCATE_VERSION, config.heatmaps])
     for subject, entry in manifest.entries.items():
         taken = _print(salts["ingest"], entry.fingerprint)
         wanted.ingest.append(Unit("ingest", subject=subject, fingerprint=taken))
@@ -120,10 +127,11 @@ def _subject_units(
     for timepoint in timepoints:
         for label in engine.shifts:
             if shift_at(label, timepoint, timepoints) == label:
-                made = _print(salts["infer"], engine.digest, taken, timepoint, shifts[label])
+                salt = salts["locate" if engine.locates else "infer"]
+                made = _print(salt, engine.digest, taken, timepoint, shifts[label])
                 prints[timepoint, label] = made
                 wanted.infer.append(Unit("infer", engine.name, subject, timepoint, label, made))
-    for label in engine.shifts:
+    for label in () if engine.locates else engine.shifts:
         inputs = [prints[t, shift_at(label, t, timepoints)] for t in timepoints]
         made = _print(salts["compare"], *inputs)
         wanted.compare.append(Unit("compare", engine.name, subject, "", label, made))
@@ -139,6 +147,12 @@ def needs(unit: Unit, timepoints: tuple[str, ...]) -> Iterator[str]:
             yield Unit("infer", unit.engine, unit.subject, timepoint, shift).key
 
 
+def needs_of(manifest: Manifest) -> Callable[[Unit], Iterable[str]]:
+    """`needs` of the units of a cohort."""
+    known = {subject: _timepoints(entry) for subject, entry in manifest.entries.items()}
+    return lambda unit: needs(unit, known[unit.subject])
+
+
 def cohort_unit(engine: EngineFacts, wanted: Wanted, words: Words) -> Unit:
     """The gathering of one engine; its inputs are the wanted units that are done by now.
 
@@ -146,28 +160,14 @@ def cohort_unit(engine: EngineFacts, wanted: Wanted, words: Words) -> Unit:
     """
     units = (unit for job in ("infer", "compare") for unit in wanted.of(job))
     mine = (unit for unit in units if unit.engine == engine.name)
-    inputs = sorted((unit.key, unit.fingerprint) for unit in mine if is_done(unit, words))
-    made = digest(["cohort", JOBS["cohort"].version, engine.shifts, inputs])
-    return Unit("cohort", engine.name, fingerprint=made)
+    inputs = [(unit.key, unit.fingerprint) for unit in mine if is_done(unit, words)]
+    return closing.cohort_unit(JOBS["cohort"].version, engine.name, engine.shifts, inputs)
 
 
 def report_unit(config: StudyConfig, engines: Sequence[EngineFacts], words: Words) -> Unit:
     """Tables and report; stale when any result, failure or threshold changed."""
-    cohorts = [words.get(Unit("cohort", engine.name).key) for engine in engines]
-    failures = sorted(
-        (key, word.fingerprint) for key, word in words.items() if word.state == "failed"
-    )
-    # Where the cohort lies and which cluster computes decide no result: a study may move.
-    asked = config.model_dump(mode="json", exclude={"cluster": True, "dataset": {"root"}})
-    gathered = [word and word.fingerprint for word in cohorts]
-    made = digest(["report", JOBS["report"].version, asked, gathered, failures])
-    return Unit("report", fingerprint=made)
-
-
-def is_done(unit: Unit, words: Words) -> bool:
-    """Whether the ledger's latest word is that this very unit is done."""
-    word = words.get(unit.key)
-    return word is not None and word.state == "done" and word.fingerprint == unit.fingerprint
+    names = [engine.name for engine in engines]
+    return closing.report_unit(JOBS["report"].version, config, names, words)
 
 
 def left(units: Iterable[Unit], words: Words) -> list[Unit]:

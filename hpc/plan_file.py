@@ -8,7 +8,6 @@ follow each other, subjects are contiguous within a wave, so a task's share is a
 from __future__ import annotations
 
 import gc
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,15 +37,20 @@ def write_plan(path: Path, units: Sequence[Unit], needs: Callable[[Unit], Iterab
     needs : callable
         Keys of the units whose outputs a unit reads, whether they are in this plan or not.
     """
-    lines = {unit.key: number for number, unit in enumerate(units)}
-    option = orjson.OPT_APPEND_NEWLINE
     with path.open("xb") as stream:
-        for unit in units:
-            body: dict[str, Any] = {"unit": unit.key, "fingerprint": unit.fingerprint}
-            waits = [lines[key] for key in needs(unit) if key in lines]
-            if waits:
-                body["needs"] = waits
-            stream.write(orjson.dumps(body, option=option))
+        for body in plan_lines(units, needs):
+            stream.write(orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE))
+
+
+def plan_lines(
+    units: Sequence[Unit], needs: Callable[[Unit], Iterable[str]]
+) -> Iterator[dict[str, Any]]:
+    """The lines of a plan, parsed; see `write_plan`."""
+    lines = {unit.key: number for number, unit in enumerate(units)}
+    for unit in units:
+        body: dict[str, Any] = {"unit": unit.key, "fingerprint": unit.fingerprint}
+        waits = [lines[key] for key in needs(unit) if key in lines]
+        yield body | {"needs": waits} if waits else body
 
 
 def read_plan(path: Path, begin: int = 0, end: int | None = None) -> list[Planned]:
@@ -77,42 +81,6 @@ def read_plan(path: Path, begin: int = 0, end: int | None = None) -> list[Planne
             needs = tuple(map(unit_at, body.get("needs", ())))
             planned.append(Planned(unit_at(number, body), needs))
     return planned
-
-
-def count_states(
-    path: Path, state_of: Callable[[str, str], str]
-) -> tuple[dict[str, Counter[str]], list[Unit]]:
-    """How many units of each job are in which state; makes no `Unit` that it need not.
-
-    Parameters
-    ----------
-    path : Path
-    state_of : callable
-        ``done``, ``failed`` or ``pending``, from key and fingerprint.
-
-    Returns
-    -------
-    dict of job to Counter of state
-        ``blocked`` are those pending units that need a failed or blocked one.
-    list of Unit
-        The failed ones.
-    """
-    counts: dict[str, Counter[str]] = {}
-    undone: set[int] = set()
-    failed = []
-    with no_collection():
-        for number, line in enumerate(path.read_bytes().splitlines()):
-            body = orjson.loads(line)
-            key, fingerprint = body["unit"], body["fingerprint"]
-            state = state_of(key, fingerprint)
-            if state == "failed":
-                failed.append(parse_key(key, fingerprint))
-            elif state == "pending" and undone and not undone.isdisjoint(body.get("needs", ())):
-                state = "blocked"
-            if state in ("failed", "blocked"):
-                undone.add(number)
-            counts.setdefault(key[: key.index("/")], Counter())[state] += 1
-    return counts, failed
 
 
 @contextmanager

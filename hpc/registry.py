@@ -9,7 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from jobs import cohort, compare, infer, ingest
+from jobs.engines.base import Localizer
 from jobs.workbench import Outcome, Workbench, configured_engine
+from lamstore.config import DatasetConfig
 from lamstore.tables import consolidate
 from lamstore.units import Unit
 
@@ -54,6 +56,8 @@ def _report(bench: Workbench, unit: Unit) -> Outcome:
     from analysis.voxel_tables import write_voxel_audit
     from analysis.voxels import voxel_audit
 
+    if _locates(bench):
+        return _spine_report(bench)
     if not bench.study.store_path.exists():  # no subject could be taken in: a report all the same
         return Outcome(result={"report": write_report(bench.study).name})
     # Alone by now: every engine's metrics are in place.
@@ -63,6 +67,32 @@ def _report(bench: Workbench, unit: Unit) -> Outcome:
     tables += write_voxel_audit(voxels, bench.study.tables)
     page = write_report(bench.study, voxels)
     return Outcome(result={"tables": [path.name for path in tables], "report": page.name})
+
+
+def _locates(bench: Workbench) -> bool:
+    engines = (configured_engine(bench.study, v.name) for v in bench.study.config.variants)
+    return any(isinstance(engine, Localizer) for engine in engines)
+
+
+def _spine_report(bench: Workbench) -> Outcome:
+    from analysis.screening import write_spine_report
+    from analysis.store_tables import write_tables
+
+    tables = []
+    if bench.study.store_path.exists():  # else no study could be taken in
+        consolidate(bench.study.store_path)
+        tables = write_tables(bench.study)
+    warnings = leakage_warnings(bench.study.config.dataset)
+    page = write_spine_report(bench.study, warnings)
+    return Outcome(result={"tables": [path.name for path in tables], "report": page.name})
+
+
+def leakage_warnings(config: DatasetConfig) -> tuple[str, ...]:
+    """What the first page must say of a dataset that was taken in without an id list."""
+    from jobs.datasets.dicom import leakage_warning
+
+    warning = leakage_warning(config.options)
+    return (warning,) if warning else ()
 
 
 REPORT_VERSION = "2"

@@ -13,14 +13,15 @@ from typing import Protocol
 
 import numpy as np
 
+from hpc import kept
 from hpc.local import Listener
 from hpc.plan import (
     EngineFacts,
     Wanted,
     cohort_unit,
     engine_facts,
-    is_done,
     left,
+    needs_of,
     ready,
     report_unit,
     suite,
@@ -30,12 +31,13 @@ from hpc.provenance import provenance
 from hpc.registry import VOXEL_JOBS
 from jobs.datasets import load_dataset
 from jobs.datasets.manifest import Manifest, survey
-from jobs.engines.base import Engine
+from jobs.engines.base import Engine, Localizer
 from jobs.infer import stored_measures
 from jobs.standard_scale import keep_recipe
 from jobs.workbench import audited_engines
 from lamstore.build import ensure
 from lamstore.config import StudyConfig
+from lamstore.errors import ConfigError
 from lamstore.ledger import Entry, LedgerFile, started
 from lamstore.schema import EngineLayout, Layout
 from lamstore.study import Study
@@ -62,6 +64,11 @@ class Plan:
         """Latest words of the ledger."""
         return self.study.ledger.latest()
 
+    @property
+    def facts(self) -> kept.Facts:
+        """What counting needs beside the wanted units."""
+        return kept.facts_of(self.study, {engine.name: engine.shifts for engine in self.engines})
+
 
 def make_plan(study: Study, *, keep: bool = True) -> Plan:
     """Look at the cohort and the engines; writes nothing but what workers must find.
@@ -69,8 +76,8 @@ def make_plan(study: Study, *, keep: bool = True) -> Plan:
     Parameters
     ----------
     keep : bool
-        Whether to write the manifest and from which scans a standard scale is learned: only who
-        holds the study's lock may, since workers read them.
+        Whether to write the manifest, what is wanted, and from which scans a standard scale is
+        learned: only who holds the study's lock may, since workers read them.
 
     Raises
     ------
@@ -80,7 +87,10 @@ def make_plan(study: Study, *, keep: bool = True) -> Plan:
     manifest = look(study, keep=keep)
     if keep and "nyul" in study.config.harmonizations:
         keep_recipe(study, manifest)
-    return _plan_of(study, manifest)
+    plan = _plan_of(study, manifest)
+    if keep:
+        kept.keep(study, plan.facts, list(plan.wanted), needs_of(manifest))
+    return plan
 
 
 def kept_plan(study: Study) -> Plan:
@@ -89,8 +99,20 @@ def kept_plan(study: Study) -> Plan:
 
 
 def _plan_of(study: Study, manifest: Manifest) -> Plan:
-    facts = tuple(engine_facts(study, manifest, n, e) for n, e in audited_engines(study).items())
+    engines = audited_engines(study)
+    _refuse_both_kinds(engines)
+    facts = tuple(engine_facts(study, manifest, n, e) for n, e in engines.items())
     return Plan(study, manifest, facts, wanted_units(study.config, manifest, facts))
+
+
+def _refuse_both_kinds(engines: Mapping[str, Engine]) -> None:
+    located = [name for name, engine in engines.items() if isinstance(engine, Localizer)]
+    if located and len(located) < len(engines):
+        raise ConfigError(
+            "a study audits segmenters or localizers, not both: their tables and report differ",
+            got=f"localizers {', '.join(located)} among {', '.join(engines)}",
+            remedy="make two studies; `lam new` of the same dataset costs nothing",
+        )
 
 
 def look(study: Study, *, keep: bool = True) -> Manifest:
@@ -124,17 +146,17 @@ def prepare_store(plan: Plan) -> None:
 
 def _forget_failures(plan: Plan) -> None:
     """Withdraw the failures of units that nobody wants any more, so that no table lists them."""
-    wanted = {unit.key for unit in plan.wanted}
+    wanted, words = {unit.key for unit in plan.wanted}, plan.words()
     stale = [
         parse_key(key, word.fingerprint)
-        for key, word in plan.words().items()
+        for key, word in words.items()
         if word.state == "failed" and key not in wanted and key.split("/")[0] in VOXEL_JOBS
     ]
     if stale:
         task = f"{new_run_id()}-plan"
         with LedgerFile(plan.study.ledger.folder, task, provenance(plan.study)) as ledger:
             for unit in stale:
-                ledger.append(started(unit))
+                ledger.append(started(unit), words[unit.key].finished)
 
 
 def _layout(plan: Plan, config: StudyConfig, engines: Mapping[str, Engine]) -> Layout:
@@ -151,19 +173,23 @@ def _layout(plan: Plan, config: StudyConfig, engines: Mapping[str, Engine]) -> L
         extent=check.extent,
         spacing_mm=(spacing[0], spacing[1], spacing[2]),
         volume_dtype=str(check.dtype),
+        brainmask=any(c.has_brainmask for c in check.usable),
         lesion_truth=any(c.lesion_truth for c in check.usable),
         change_truth=any(c.has_change_truth for c in check.usable),
         store_shifted=config.shifts.store_shifted,
         shifts=tuple(shift.label for shift in suite(config)),
         engines={
-            name: EngineLayout(
-                facts[name].shifts,
-                engine.members,
-                stored_measures(engine, config.uncertainty.measures),
-            )
+            name: _engine_layout(facts[name].shifts, engine, config)
             for name, engine in engines.items()
         },
     )
+
+
+def _engine_layout(shifts: tuple[str, ...], engine: Engine, config: StudyConfig) -> EngineLayout:
+    if isinstance(engine, Localizer):
+        return EngineLayout(shifts, levels=engine.levels)
+    measures = stored_measures(engine, config.uncertainty.measures)
+    return EngineLayout(shifts, engine.members, measures)
 
 
 def run_plan(
@@ -225,4 +251,4 @@ def new_run_id() -> str:
     return time.strftime("%Y%m%d-%H%M%S", time.localtime(now)) + f"-{int(now * 1000) % 1000:03d}"
 
 
-__all__ = ["Executor", "Plan", "is_done", "make_plan", "new_run_id", "prepare_store", "run_plan"]
+__all__ = ["Executor", "Plan", "make_plan", "new_run_id", "prepare_store", "run_plan"]

@@ -5,7 +5,6 @@
     runs/<id>/
       run.json      executor, resources and slices of each array; written once
       plan.jsonl    the units (`hpc.plan_file`)
-      wanted.jsonl  all units that the study wanted then, done or not, in the same form
       *.sbatch      one script an array; submit.sh submits them all, chained
       claimed       the run has been submitted: it may write to the study
       jobs/<id>     one file a scheduler's job, holding the name of its script
@@ -106,11 +105,6 @@ class RunFolder:
     def plan(self) -> Path:
         """The plan."""
         return self.path / "plan.jsonl"
-
-    @property
-    def wanted(self) -> Path:
-        """All units that the study wanted when the run was planned."""
-        return self.path / "wanted.jsonl"
 
     @property
     def logs(self) -> Path:

@@ -9,12 +9,9 @@ from typing import Any
 
 from hpc.follow import Follower
 from hpc.losses import Outcome, by_cause, outcome
-from hpc.plan_file import count_states
 from hpc.run_folder import RunFolder
 from hpc.slurm import Phase, Task, tasks
-from hpc.status import JobStatus, StudyStatus
 from lamstore.errors import ExecutorError
-from lamstore.ledger import Record
 
 
 @dataclass(frozen=True)
@@ -141,24 +138,3 @@ def _left_s(mean_s: float | None, waiting: int, at_once: int) -> float | None:
     if mean_s is None or not at_once or not waiting:
         return None
     return waiting * mean_s / at_once
-
-
-def planned_status(run: RunFolder, ledger: Follower) -> StudyStatus:
-    """The whole study, as it was when a run was planned; cohort and report wait for its end.
-
-    Reads neither the cohort nor the engines, so it is quick however large the study is.
-    """
-
-    def state_of(key: str, fingerprint: str) -> str:
-        word = ledger.words.get(key)
-        known = word is not None and word.fingerprint == fingerprint and word.state != "started"
-        return word.state if word is not None and known else "pending"
-
-    counts, failed = count_states(run.wanted, state_of)
-    failures = [Record(u, "failed", error=ledger.errors.get(u.key, {})) for u in failed]
-    jobs = [
-        JobStatus(job, c["done"], c["failed"], c["pending"] + c["blocked"], c["blocked"])
-        for job, c in counts.items()
-    ]
-    closing = [JobStatus(job, 0, 0, 1, 0) for job in ("cohort", "report")]
-    return StudyStatus((*jobs, *closing), tuple(failures))

@@ -7,19 +7,16 @@ leaves out what waits for a failed input. The last job gathers the cohort and wr
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from hpc.arrays import Group
 from hpc.follow import Follower
 from hpc.losses import Outcome, each
-from hpc.plan import left, needs
-from hpc.plan_file import write_plan
+from hpc.plan import left, needs_of
 from hpc.profiles import Profile
 from hpc.registry import VOXEL_JOBS
 from hpc.resources import memory_mib, time_s
@@ -79,7 +76,6 @@ def plan_slurm_run(
         }
     )
     _write(run, facts, groups, profile, plan.manifest, ledger)
-    write_plan(run.wanted, list(plan.wanted), needs_of(plan.manifest))
     return run
 
 
@@ -116,8 +112,6 @@ def plan_retry(
     manifest = Manifest.read(run.study.path / "cohort.json")
     child = RunFolder(run.study, facts.id)
     _write(child, facts, groups, profile, manifest, ledger)
-    if run.wanted.exists():
-        shutil.copyfile(run.wanted, child.wanted)
     return child
 
 
@@ -157,15 +151,6 @@ def retry_facts(run: RunFolder, retries: int) -> RunFacts:
     child = {"id": child_id(run), "parent": run.id, "arrays": {}, "retries": retries}
     here = {"created": time.time(), "host": socket.gethostname(), "pid": os.getpid()}
     return run.facts.model_copy(update=child | here | {"command": tuple(sys.argv)})
-
-
-def needs_of(manifest: Manifest) -> Callable[[Unit], Iterable[str]]:
-    """Keys of the units whose outputs a unit reads."""
-    known = {
-        subject: tuple(sorted({timepoint for timepoint, _ in entry.check.available}))
-        for subject, entry in manifest.entries.items()
-    }
-    return lambda unit: needs(unit, known[unit.subject])
 
 
 def _write(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from hpc import closing
+from hpc.closing import Words
+from hpc.follow import Follower
+from hpc.kept import Facts
+from hpc.plan_file import no_collection
+from lamstore.config import StudyConfig
 from lamstore.ledger import Record
-from lamstore.units import Unit
-
-if TYPE_CHECKING:
-    from hpc.run import Plan
+from lamstore.units import Unit, parse_key
 
 
 @dataclass(frozen=True)
@@ -57,43 +61,71 @@ class StudyStatus:
         }
 
 
-def study_status(plan: Plan) -> StudyStatus:
-    """Where a study stands; reads the ledger once, no voxels, no scheduler."""
-    from hpc.plan import cohort_unit, is_done, report_unit
-    from hpc.registry import VOXEL_JOBS
+def study_status(
+    facts: Facts, lines: Iterable[Mapping[str, Any]], config: StudyConfig, ledger: Follower
+) -> StudyStatus:
+    """Where a study stands.
 
-    words = plan.words()
-    counts = {job: Counter[str]() for job in VOXEL_JOBS}
-    failed: set[str] = set()
-    for unit in plan.wanted:
-        word = words.get(unit.key)
-        if is_done(unit, words):
-            state = "done"
-        elif word is not None and word.state == "failed" and word.fingerprint == unit.fingerprint:
-            state = "failed"
-            failed.add(unit.key)
-        else:
-            state = "blocked" if failed and _blocked(plan, unit, failed) else "pending"
-            if state == "blocked":
-                failed.add(unit.key)
-        counts[unit.job][state] += 1
+    Parameters
+    ----------
+    facts : Facts
+    lines : iterable of mapping
+        Every wanted unit, as `hpc.plan_file.plan_lines` gives them.
+    config : StudyConfig
+    ledger : Follower
+        Refreshed.
+    """
+    with no_collection():
+        counts, failed, done = _count(lines, facts.jobs, ledger.words)
     jobs = [_status(job, count) for job, count in counts.items()]
-    single = {"cohort": [cohort_unit(engine, plan.wanted, words) for engine in plan.engines]}
-    single["report"] = [report_unit(plan.study.config, plan.engines, words)]
-    for job, units in single.items():
-        jobs.append(_single(job, units, words))
-        failed |= {u.key for u in units if u.key in words and words[u.key].state == "failed"}
-    records = plan.study.ledger.records(state="failed") if failed else iter(())
-    failures = tuple(r for r in records if r.unit.key in failed)
-    return StudyStatus(tuple(jobs), failures)
+    cohorts, report = _closing(facts, config, ledger.words, done)
+    for job, units in {"cohort": cohorts, "report": [report]}.items():
+        jobs.append(_single(job, units, ledger.words))
+        failed += [u for u in units if u.key in ledger.errors]
+    failures = (Record(u, "failed", error=ledger.errors.get(u.key, {})) for u in failed)
+    return StudyStatus(tuple(jobs), tuple(failures))
 
 
-def _blocked(plan: Plan, unit: Unit, failed: set[str]) -> bool:
-    from hpc.plan import needs
+Done = dict[str, list[tuple[str, str]]]
+"""Key and fingerprint of the done units, by engine."""
 
-    entry = plan.manifest.entry(unit.subject)
-    timepoints = tuple(sorted({timepoint for timepoint, _ in entry.check.available}))
-    return any(key in failed for key in needs(unit, timepoints))
+
+def _count(
+    lines: Iterable[Mapping[str, Any]], jobs: Iterable[str], words: Words
+) -> tuple[dict[str, Counter[str]], list[Unit], Done]:
+    counts = {job: Counter[str]() for job in jobs}
+    undone: set[int] = set()
+    failed: list[Unit] = []
+    done: Done = {}
+    for number, line in enumerate(lines):
+        key, fingerprint = line["unit"], line["fingerprint"]
+        word = words.get(key)
+        state: str = word.state if word and word.fingerprint == fingerprint else "pending"
+        if state == "done":
+            done.setdefault(key.split("/", 2)[1], []).append((key, fingerprint))
+        elif state == "failed":
+            failed.append(parse_key(key, fingerprint))
+            undone.add(number)
+        else:
+            blocked = bool(undone) and not undone.isdisjoint(line.get("needs", ()))
+            state = "blocked" if blocked else "pending"
+            if blocked:
+                undone.add(number)
+        counts[key[: key.index("/")]][state] += 1
+    return counts, failed, done
+
+
+def _closing(
+    facts: Facts, config: StudyConfig, words: Words, done: Done
+) -> tuple[list[Unit], Unit]:
+    """The units that close a study; nothing is digested for a gathering that nobody has done."""
+    cohorts = []
+    for engine, shifts in facts.engines.items():
+        word = words.get(Unit("cohort", engine).key)
+        inputs = done.get(engine, []) if word and word.state == "done" else []
+        cohorts.append(closing.cohort_unit(facts.versions["cohort"], engine, shifts, inputs))
+    report = closing.report_unit(facts.versions["report"], config, facts.engines, words)
+    return cohorts, report
 
 
 def _status(job: str, count: Counter[str]) -> JobStatus:
@@ -101,9 +133,7 @@ def _status(job: str, count: Counter[str]) -> JobStatus:
     return JobStatus(job, count["done"], count["failed"], pending, count["blocked"])
 
 
-def _single(job: str, units: list[Unit], words: Any) -> JobStatus:
-    from hpc.plan import is_done
-
-    finished = sum(is_done(unit, words) for unit in units)
+def _single(job: str, units: list[Unit], words: Words) -> JobStatus:
+    finished = sum(closing.is_done(unit, words) for unit in units)
     failed = sum(unit.key in words and words[unit.key].state == "failed" for unit in units)
     return JobStatus(job, finished, failed, len(units) - finished - failed, 0)

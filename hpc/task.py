@@ -14,70 +14,32 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hpc.admission import admit
+from hpc.closing import is_done
+from hpc.job import say, serve, task_name
 from hpc.local import Event, LocalExecutor
-from hpc.origin import check_origin
 from hpc.plan_file import Planned, read_plan
 from hpc.provenance import provenance
 from hpc.run_folder import ArrayFacts, RunFolder
 from hpc.slurm_script import STOPPED
-from hpc.worker import FULL
-from lamstore.errors import DiskFullError, LamstoreError
 from lamstore.ledger import Entry, LedgerFile, failed
-from lamstore.study import Study
 from lamstore.units import Unit
-
-REFUSED = 3
-"""Exit status when the task may not begin."""
 
 GRACE_MARGIN_S = 15
 """What of the time between the signal and the limit is kept for ending."""
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status says how the task ended, the ledger what became of the units."""
-    arguments = parser(__doc__).parse_args(argv)
-    try:
-        check_origin()
-        run = RunFolder(Study.at(arguments.study), arguments.run)
-        admit(run, arguments.script, arguments.job)
-        begin, _, end = arguments.lines.partition(":")
-        task = ArrayTask(run, run.facts.arrays[arguments.script], task_name(arguments))
-        return task.run(read_plan(run.plan, int(begin), int(end)))
-    except DiskFullError as error:
-        say(str(error))
-        return FULL
-    except LamstoreError as error:
-        say(str(error))
-        return REFUSED
+    return serve(argv, __doc__, _do_lines)
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
-    """Arguments that every generated script gives."""
-    made = argparse.ArgumentParser(description=description)
-    made.add_argument("study")
-    made.add_argument("--run", required=True)
-    made.add_argument("--script", required=True, help="stem of the batch script")
-    made.add_argument("--job", required=True, help="id of the array")
-    made.add_argument("--index", default="", help="of the task in the array")
-    made.add_argument("--lines", default="", help="of the plan, A:B")
-    made.add_argument("--restart", default="0", help="how often it was requeued")
-    return made
-
-
-def task_name(arguments: argparse.Namespace) -> str:
-    """Stem of the task's ledger files: no two attempts share one."""
-    index = f"_{arguments.index}" if arguments.index else ""
-    name = f"{arguments.run}-{arguments.script}-{arguments.job}{index}"
-    return f"{name}-r{arguments.restart}"
-
-
-def say(text: str) -> None:
-    """One line for the log."""
-    print(time.strftime("%Y-%m-%d %H:%M:%S"), text, flush=True)
+def _do_lines(run: RunFolder, arguments: argparse.Namespace) -> int:
+    begin, _, end = arguments.lines.partition(":")
+    task = ArrayTask(run, run.facts.arrays[arguments.script], task_name(arguments))
+    return task.run(read_plan(run.plan, int(begin), int(end)))
 
 
 @dataclass
@@ -111,20 +73,20 @@ class ArrayTask:
             abandoned = executor.at_hand() if self.stopped else []
         return self.conclude(units, abandoned)
 
-    def choose(self, planned: Sequence[Planned], words: dict[str, Entry]) -> list[Unit]:
+    def choose(self, planned: Sequence[Planned], words: Mapping[str, Entry]) -> list[Unit]:
         """Units that are left and whose inputs are done; says which wait."""
         units = []
         for unit, needs in planned:
             if self._settled(unit, words):
                 continue
-            missing = [need for need in needs if not _is_done(need, words)]
+            missing = [need for need in needs if not is_done(need, words)]
             if missing:
                 say(f"left out {unit.key}: {missing[0].key} is not done")
             else:
                 units.append(unit)
         return units
 
-    def _settled(self, unit: Unit, words: dict[str, Entry]) -> bool:
+    def _settled(self, unit: Unit, words: Mapping[str, Entry]) -> bool:
         word = words.get(unit.key)
         if word is None or word.fingerprint != unit.fingerprint:
             return False
@@ -172,11 +134,6 @@ class ArrayTask:
 def _timeout(limit_s: int) -> dict[str, str]:
     message = f"the unit was not done within the task's time limit of {limit_s} s"
     return {"type": "Timeout", "message": message, "cause": "timeout", "traceback": ""}
-
-
-def _is_done(unit: Unit, words: dict[str, Entry]) -> bool:
-    word = words.get(unit.key)
-    return word is not None and word.state == "done" and word.fingerprint == unit.fingerprint
 
 
 if __name__ == "__main__":

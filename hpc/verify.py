@@ -71,7 +71,7 @@ def damages_of(store: Store, record: Record) -> Iterator[Damage]:
 
 def withdraw(study: Study, damages: Iterable[Damage], run: str) -> None:
     """Record that damaged units are not done, so that the next run does them."""
-    units = {damage.unit for damage in damages}
+    units, words = {damage.unit for damage in damages}, study.ledger.latest()
     with LedgerFile(study.ledger.folder, f"{run}-verify", provenance(study)) as ledger:
         for unit in sorted(units):
-            ledger.append(started(unit))
+            ledger.append(started(unit), words[unit.key].finished)

@@ -19,10 +19,14 @@ import orjson
 
 from hpc.origin import check_origin
 from lamstore.errors import LamstoreError
+from lamstore.ledger import Entry
 from lamstore.units import Unit, parse_key
 
 BEGIN = "begin"
 """Word before a unit's key in the log: what follows, up to the next, belongs to that unit."""
+
+NEW = {"again": False, "after": 0.0}
+"""What a request says of a unit on which the ledger has no word."""
 
 FULL = 75
 """Exit status when there is no space left (EX_TEMPFAIL): rerun once there is."""
@@ -58,9 +62,9 @@ def _serve(path: str, task: str, answers: IO[bytes], *, verbose: bool) -> None:
     bench = Workbench(study)
     with LedgerFile(study.ledger.folder, task, provenance(study)) as ledger:
         _answer(answers, {"ready": os.getpid()})
-        for unit, again in _requests():
+        for unit, again, after in _requests():
             say(f"{BEGIN} {unit.key}")
-            record = execute(bench, ledger, unit, again=again)
+            record = execute(bench, ledger, unit, again=again, after=after)
             say(f"{record.state} in {record.seconds:.2f} s")
             if verbose:
                 say(_shown(record.result or record.error))
@@ -77,19 +81,21 @@ def say(text: str) -> None:
     print(time.strftime("%Y-%m-%d %H:%M:%S"), text, file=sys.stderr, flush=True)
 
 
-def _requests() -> Iterator[tuple[Unit, bool]]:
+def _requests() -> Iterator[tuple[Unit, bool, float]]:
     stopping: list[int] = []
     signal.signal(signal.SIGUSR1, lambda number, _: stopping.append(number))
     for line in sys.stdin.buffer:
         if stopping:
             return
         request = orjson.loads(line)
-        yield parse_key(request["unit"], request["fingerprint"]), request["again"]
+        unit = parse_key(request["unit"], request["fingerprint"])
+        yield unit, request["again"], request["after"]
 
 
-def request(unit: Unit, *, again: bool) -> bytes:
-    """The line that asks a worker for a unit."""
-    body = {"unit": unit.key, "fingerprint": unit.fingerprint, "again": again}
+def request(unit: Unit, word: Entry | None) -> bytes:
+    """The line that asks a worker for a unit; `word` is the ledger's last on it."""
+    known = {"again": word.state == "done", "after": word.finished} if word else NEW
+    body = {"unit": unit.key, "fingerprint": unit.fingerprint, **known}
     return orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE)
 
 

@@ -5,15 +5,20 @@ The latest record of a unit decides: a unit is done when that record is ``done``
 wanted fingerprint. Before a unit that was done once is computed again its old record is withdrawn
 (``started``), so that being killed in between never leaves an old record speaking for new or torn
 voxels. A torn last line (killed, disk full) is ignored.
+
+Which record is the latest is told by its time, and clocks of nodes differ. So a file's times never
+go back, and who does a unit again is told when its last word was said and speaks after it (`append`
+with `after`), whatever its own clock says.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -24,6 +29,15 @@ from lamstore.units import Unit
 
 State = Literal["done", "failed", "started"]
 
+TICK_S = 1e-6
+"""Least time between a word and the next on the same unit, in another file."""
+
+_HEAD = re.compile(
+    rb'\{"unit":"([^"\\]+)","fingerprint":"([^"\\]*)","state":"(done|failed|started)",'
+    rb'"finished":([0-9.e+]+),"seconds":([0-9.e+-]+)[,}]'
+)
+"""How `Record.to_json` begins; results of a thousand characters follow."""
+
 
 class Entry(NamedTuple):
     """The latest word on one unit; what planning needs and nothing more."""
@@ -31,6 +45,35 @@ class Entry(NamedTuple):
     state: State
     fingerprint: str
     finished: float
+
+
+class Head(NamedTuple):
+    """What a line says of a unit, without results; see `Record`."""
+
+    unit: str
+    fingerprint: str
+    state: State
+    finished: float
+    seconds: float
+
+
+def head(line: bytes) -> Head | None:
+    """Head of one whole line; None of a header or a torn line. Parses the rest only if it must."""
+    found = _HEAD.match(line)
+    if found is not None and line.endswith(b"}\n"):
+        key, fingerprint, state, finished, seconds = found.groups()
+        return Head(
+            key.decode(),
+            fingerprint.decode(),
+            state.decode(),  # type: ignore[arg-type]
+            float(finished),
+            float(seconds),
+        )
+    try:
+        body = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return Head(*(body[name] for name in Head._fields)) if "unit" in body else None
 
 
 @dataclass(frozen=True)
@@ -92,9 +135,17 @@ class LedgerFile:
         self.path = folder / f"{task}.jsonl"
         self._header = dict(header)
         self._fd: int | None = None
+        self._last = 0.0
 
-    def append(self, record: Record) -> None:
+    def append(self, record: Record, after: float = 0.0) -> None:
         """Write one record and make it durable.
+
+        Parameters
+        ----------
+        record : Record
+        after : float
+            When the last known word on this unit was said; this one counts as later, even where
+            the clock of this node is behind.
 
         Raises
         ------
@@ -103,7 +154,8 @@ class LedgerFile:
         """
         if self._fd is None:
             self._open()
-        self._write(record.to_json())
+        self._last = max(record.finished, self._last, after + TICK_S if after else 0.0)
+        self._write(replace(record, finished=self._last).to_json())
 
     def _open(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL | os.O_CLOEXEC
@@ -151,14 +203,14 @@ class Ledger:
         self.folder = folder
 
     def latest(self) -> dict[str, Entry]:
-        """Latest word on every unit, by unit key. Reads 180,000 records in about a second."""
+        """Latest word on every unit, by unit key. Reads 180,000 records in about half a second."""
         entries: dict[str, Entry] = {}
-        for line in self._lines():
-            key = line["unit"]
-            known = entries.get(key)
-            finished = line["finished"]
-            if known is None or finished >= known.finished:
-                entries[key] = Entry(line["state"], line["fingerprint"], finished)
+        for line in self._bytes():
+            said = head(line)
+            if said is not None:
+                known = entries.get(said.unit)
+                if known is None or said.finished >= known.finished:
+                    entries[said.unit] = Entry(said.state, said.fingerprint, said.finished)
         return entries
 
     def records(self, job: str | None = None, state: State | None = None) -> Iterator[Record]:
@@ -183,14 +235,17 @@ class Ledger:
         return (line for line in self._raw() if "unit" in line)
 
     def _raw(self) -> Iterator[dict[str, Any]]:
+        for line in self._bytes():
+            try:
+                yield orjson.loads(line)
+            except orjson.JSONDecodeError:
+                continue  # a torn line: the unit is simply not done
+
+    def _bytes(self) -> Iterator[bytes]:
         # Line by line: one task of a large run may have written hundreds of megabytes.
         for path in sorted(self.folder.glob("*.jsonl")):
             with path.open("rb", buffering=1 << 20) as file:
-                for line in file:
-                    try:
-                        yield orjson.loads(line)
-                    except orjson.JSONDecodeError:
-                        continue  # a torn line: the unit is simply not done
+                yield from file
 
 
 def _record(line: Mapping[str, Any]) -> Record:

@@ -1,11 +1,21 @@
-"""What do tables say, wherever they come from? `lam analyse`."""
+"""What do tables say, and labels of a spine study? `lam analyse`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from lamstore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lamstore.study import Study
+
+TABLES = "From tables alone"
+SCREENING = "A study of spines"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -14,24 +24,95 @@ def add_to(app: typer.Typer) -> None:
 
 
 def analyse(
+    study: Annotated[
+        Path | None, typer.Argument(metavar="[STUDY]", help="A study of spines, with --labels.")
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=SCREENING, help="CSV with study_id and label (1: transitional)."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where to write tables/, figures/, summary.md (of a study: the study)."),
+    ] = None,
     longitudinal: Annotated[
-        Path, typer.Option(help="A row per subject (and shift): volumes, proxies, Dice.")
-    ],
-    out: Annotated[Path, typer.Option(help="Directory to write tables/, figures/, summary.md.")],
+        Path | None,
+        typer.Option(
+            rich_help_panel=TABLES, help="A row per subject (and shift): volumes, proxies, Dice."
+        ),
+    ] = None,
     uncertainty: Annotated[
-        Path | None, typer.Option(help="A row per subject: unc_* summaries.")
+        Path | None,
+        typer.Option(rich_help_panel=TABLES, help="A row per subject: unc_* summaries."),
     ] = None,
     robustness: Annotated[
-        Path | None, typer.Option(help="A row per subject, shift and level.")
+        Path | None,
+        typer.Option(rich_help_panel=TABLES, help="A row per subject, shift and level."),
     ] = None,
     thresholds: Annotated[
-        Path | None, typer.Option(help="qc_thresholds.json of a reference cohort to judge by.")
+        Path | None,
+        typer.Option(
+            rich_help_panel=TABLES, help="qc_thresholds.json of a reference cohort to judge by."
+        ),
     ] = None,
 ) -> None:
-    """The audit from tables alone, for example somebody's published ones.
+    """Screening statistics of a study of spines, or the audit from tables alone.
 
-    Columns are those of tables/*.csv of a study; the published MS-LAM tables work as they are.
+    With STUDY and --labels: ROC, thresholds, risk groups, report. With --longitudinal and --out:
+    columns are those of tables/*.csv of a study; the published MS-LAM tables work as they are.
     """
+    from rich.console import Console
+
+    from lamstore.study import Study
+
+    if study is not None:
+        _refuse(longitudinal=longitudinal, uncertainty=uncertainty, robustness=robustness)
+        if labels is None:
+            raise ConfigError(
+                "which studies are transitional is not said",
+                expected="a CSV with the columns study_id and label",
+                remedy=f"lam analyse {study} --labels labels.csv",
+            )
+        screen_study(Study.at(study), labels, out, Console())
+    elif longitudinal is None or out is None:
+        raise ConfigError(
+            "there is nothing to analyse",
+            expected="STUDY --labels labels.csv, or --longitudinal table.csv --out DIR",
+        )
+    else:
+        _from_tables(longitudinal, uncertainty, robustness, thresholds, out)
+
+
+def _refuse(**tables: Path | None) -> None:
+    given = [f"--{name}" for name, path in tables.items() if path is not None]
+    if given:
+        raise ConfigError(
+            f"{', '.join(given)} means nothing beside a study",
+            remedy="leave it out, or leave out the study",
+        )
+
+
+def screen_study(study: Study, labels: Path, out: Path | None, console: Console) -> None:
+    """Screening statistics of a study of spines against labels."""
+    from analysis.screening import screen
+
+    if not labels.is_file():
+        raise ConfigError(f"there is no file {labels}", remedy="correct --labels")
+    with console.status("screening …"):
+        summary = screen(study.path, labels, out)
+    console.print(str(summary), markup=False, highlight=False)
+    console.print(f"Written: {out or study.report_path}", highlight=False, soft_wrap=True)
+
+
+def _from_tables(
+    longitudinal: Path,
+    uncertainty: Path | None,
+    robustness: Path | None,
+    thresholds: Path | None,
+    out: Path,
+) -> None:
     from rich.console import Console
 
     from analysis.audit import analyse_tables

@@ -1,13 +1,20 @@
-"""How does a study begin? `lam new` and `lam demo`."""
+"""How does a study begin? `lam new`, `lam demo` and `lam demo-spine`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lamstore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lamstore.config import StudyConfig
+
+SPINE_DATASETS = ("rsna-lumbar", "dicom")
+"""What these hold is T2 series of spines: the default engine, modality and shifts differ."""
+SPINE = "DICOM studies of spines (rsna-lumbar, dicom)"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -15,6 +22,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("new", rich_help_panel="Begin")(new)
     app.command("check", rich_help_panel="Begin")(check)
     app.command("demo", rich_help_panel="Begin")(demo)
+    app.command("demo-spine", rich_help_panel="Begin")(demo_spine)
 
 
 def new(
@@ -22,16 +30,62 @@ def new(
     dataset: Annotated[
         str,
         typer.Option(
-            help="Layout of the cohort: open-ms, open-ms-raw, open-ms-mni, bids, nifti-table."
+            help="Layout of the cohort: open-ms, open-ms-raw, open-ms-mni, bids, nifti-table,"
+            " atlas, isles, rsna-lumbar, dicom."
         ),
     ],
-    root: Annotated[Path, typer.Option(help="Where the cohort lies (for nifti-table: the CSV).")],
+    root: Annotated[
+        Path,
+        typer.Option(help="Where the cohort lies (nifti-table: the CSV; dicom: folder or ZIP)."),
+    ],
     engine: Annotated[
         list[str] | None, typer.Option(help="Model to audit; repeat for several.")
     ] = None,
     modality: Annotated[
         list[str] | None,
-        typer.Option(help="Modality that every subject must have (default flair); repeatable."),
+        typer.Option(
+            help="Modality that every subject must have (default flair, of a spine t2w);"
+            " repeatable."
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Further option of the dataset; repeatable."),
+    ] = None,
+    series_csv: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=SPINE, help="CSV with study_id, series_id, series_description."
+        ),
+    ] = None,
+    ids: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=SPINE, help="Studies to evaluate (.npy, .csv, .txt); no other is read."
+        ),
+    ] = None,
+    training_ids: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=SPINE, help="Studies that the model was trained on; none may be both."
+        ),
+    ] = None,
+    allow_all_studies: Annotated[
+        bool,
+        typer.Option(
+            "--allow-all-studies",
+            rich_help_panel=SPINE,
+            help="Take every study although some may be training data; the report warns.",
+        ),
+    ] = False,
+    pseudonymize: Annotated[
+        bool,
+        typer.Option(
+            "--pseudonymize", rich_help_panel=SPINE, help="Keyed hashes in place of all ids."
+        ),
+    ] = False,
+    key_file: Annotated[
+        Path | None, typer.Option(rich_help_panel=SPINE, help="Secret key of --pseudonymize.")
     ] = None,
     resample: Annotated[
         bool, typer.Option("--resample", help="Bring files on another grid onto the subject's.")
@@ -42,22 +96,20 @@ def new(
 
     from hpc.commands.tables import cohort_table
     from hpc.run import look
-    from lamstore.config import DatasetConfig, EngineConfig, StudyConfig, render_config
+    from lamstore.config import render_config
     from lamstore.study import create_study
 
     if not root.exists():
         raise ConfigError(f"there is nothing at {root}", remedy="correct --root")
-    config = StudyConfig(
-        dataset=DatasetConfig(
-            adapter=dataset,
-            root=root.resolve(),
-            resample=resample,
-            modalities=tuple(modality or ("flair",)),
-        ),
-        engines=tuple(
-            EngineConfig(engine=name, label=None) for name in engine or ("flair-zscore",)
-        ),
-    )
+    files = {
+        "series_csv": series_csv,
+        "ids": ids,
+        "training_ids": training_ids,
+        "key_file": key_file,
+    }
+    flags = {"allow_all_studies": allow_all_studies, "pseudonymize": pseudonymize}
+    options = _options(option or (), files, flags)
+    config = _described(dataset, root, options, modality, engine, resample=resample)
     _refuse_unknown(config)
     made = create_study(study, render_config(config))
     console = Console()
@@ -72,6 +124,56 @@ def new(
         f"{usable} of {listed} subjects can be taken in. Next: [cyan]lam run {study}[/cyan]"
         f" (what decides the result is in {made.path / 'study.yaml'})",
         highlight=False,
+    )
+
+
+def _options(
+    given: list[str] | tuple[()], files: dict[str, Path | None], flags: dict[str, bool]
+) -> dict[str, Any]:
+    """Options of the dataset as study.yaml keeps them; paths do not depend on where one stands."""
+    import yaml
+
+    options: dict[str, Any] = {name: True for name, on in flags.items() if on}
+    for name, path in files.items():
+        if path is not None:
+            if not path.exists():
+                raise ConfigError(
+                    f"there is no file {path}", remedy=f"correct --{name.replace('_', '-')}"
+                )
+            options[name] = str(path.resolve())
+    for text in given:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise ConfigError("--option cannot be read", got=text, expected="KEY=VALUE")
+        options[name] = yaml.safe_load(value)
+    return options
+
+
+def _described(
+    dataset: str,
+    root: Path,
+    options: dict[str, Any],
+    modality: list[str] | None,
+    engine: list[str] | None,
+    *,
+    resample: bool,
+) -> StudyConfig:
+    from lamstore.config import DatasetConfig, EngineConfig, ShiftConfig, StudyConfig
+
+    spine = dataset in SPINE_DATASETS
+    usual = ("vertebra-heatmap", "t2w") if spine else ("flair-zscore", "flair")
+    return StudyConfig(
+        dataset=DatasetConfig(
+            adapter=dataset,
+            root=root.resolve(),
+            options=options,
+            resample=resample,
+            modalities=tuple(modality or (usual[1],)),
+            optional_modalities=() if spine else ("t1w",),
+        ),
+        engines=tuple(EngineConfig(engine=name, label=None) for name in engine or (usual[0],)),
+        # Of a spine the question is who is unlike the training, not what a scanner changes.
+        shifts=ShiftConfig(names=()) if spine else ShiftConfig(),
     )
 
 
@@ -96,11 +198,9 @@ def check(
     raise typer.Exit(0 if found.ok else 1)
 
 
-def _refuse_unknown(config: object) -> None:
+def _refuse_unknown(config: StudyConfig) -> None:
     from jobs.engines import load_engine
-    from lamstore.config import StudyConfig
 
-    assert isinstance(config, StudyConfig)
     for engine in config.engines:
         if engine.engine != "precomputed":  # its options are for the user to fill in
             load_engine(engine.engine, engine.options)
@@ -119,3 +219,21 @@ def demo(
     console = Console()
     study = make_demo(folder, console)
     raise typer.Exit(run_study(study, workers, console))
+
+
+def demo_spine(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Directory to make.")],
+    workers: Annotated[int | None, typer.Option(help="Worker processes (default: cores).")] = None,
+) -> None:
+    """A whole screening on generated DICOM studies: normal spines, and transitional vertebrae."""
+    from rich.console import Console
+
+    from hpc.commands.analysing import screen_study
+    from hpc.commands.auditing import run_study
+    from hpc.demo_spine import LABELS, make_demo
+
+    console = Console()
+    study = make_demo(folder, console)
+    status = run_study(study, workers, console)
+    screen_study(study, folder / LABELS, None, console)
+    raise typer.Exit(status)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+    from hpc.kept import Facts
     from hpc.run import Plan
     from hpc.run_status import RunStatus
     from hpc.status import StudyStatus
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 SHOWN = 20
 WATCH_S = 3.0
 """Least time between two looks; ten times what a look takes, when that is more."""
+
+AS_PLANNED = "Files of the cohort, engines and weights as of the last run; look again: --look"
+CHANGED = "study.yaml or lamstore has changed since this run was planned, which goes on as planned"
 
 StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="The study directory.")]
 
@@ -36,11 +40,14 @@ def status(
     study: StudyPath,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Look again and again.")] = False,
+    again: Annotated[
+        bool, typer.Option("--look", help="Look at the cohort's files and the engines, too.")
+    ] = False,
 ) -> None:
     """Done, failed and pending units of each job, the submitted run, and where the errors are."""
     from rich.console import Console
 
-    look = _Look(Study.at(study))
+    look = _Look(Study.at(study), again=again)
     if as_json:
         typer.echo(json.dumps(look.to_json(), indent=2, ensure_ascii=False))
         return
@@ -48,46 +55,59 @@ def status(
     if watch:
         _watch(look, study, console)
     else:
-        for part in _shown(*look(), study):
-            console.print(part, highlight=False)
+        for part in (*_shown(*look(), study), f"[dim]{look.note}[/dim]" if look.note else ""):
+            console.print(part, highlight=False, end="\n" if part else "")
 
 
 class _Look:
     """One look at a study costs a read of what its ledger has gained, and one call to SLURM.
 
-    While a submitted run is at work what counts is what it was planned for; otherwise the cohort's
-    files and the engines are looked at again.
+    What the study wants is what the last planner kept (`hpc.kept`), unless study.yaml or lamstore
+    has changed since, or `again`: then the cohort's files and the engines are looked at. While a
+    submitted run is at work what counts is what it was planned for.
     """
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, *, again: bool) -> None:
         from hpc.follow import Follower
 
-        self._study = study
+        self._study, self._again = study, again
         self._plan: Plan | None = None
         self._ledger = Follower(study.ledger.folder)
+        self.note = ""
 
     def __call__(self) -> tuple[StudyStatus, RunStatus | None]:
+        from hpc import kept
         from hpc.run_folder import latest_run
-        from hpc.run_status import planned_status, run_status
+        from hpc.run_status import run_status
+        from hpc.status import study_status
 
         run = latest_run(self._study)
         found = run_status(run, self._ledger) if run else None
-        active = run and run.ended is None and found and found.state in ("queued", "running")
-        if run and active and run.wanted.exists():
-            return planned_status(run, self._ledger), found
-        return self._looked_at(), found
+        self._ledger.refresh()
+        active = bool(found and run and not run.ended and found.state in ("queued", "running"))
+        facts = kept.kept_facts(self._study)
+        current = facts is not None and kept.is_current(facts, self._study)
+        if facts is not None and (active or (current and not self._again)):
+            self.note = AS_PLANNED if current else CHANGED
+            lines = kept.kept_lines(self._study)
+        else:
+            self.note = ""
+            facts, lines = self._looked_at()
+        return study_status(facts, lines, self._study.config, self._ledger), found
 
-    def _looked_at(self) -> StudyStatus:
+    def _looked_at(self) -> tuple[Facts, Iterator[dict[str, Any]]]:
+        from hpc.plan import needs_of
+        from hpc.plan_file import plan_lines
         from hpc.run import make_plan
-        from hpc.status import study_status
 
         if self._plan is None:
             self._plan = make_plan(self._study, keep=False)
-        return study_status(self._plan)
+        units, needs = list(self._plan.wanted), needs_of(self._plan.manifest)
+        return self._plan.facts, plan_lines(units, needs)
 
     def to_json(self) -> dict[str, Any]:
         found, run = self()
-        return found.to_json() | {"run": run.to_json() if run else None}
+        return found.to_json() | {"run": run.to_json() if run else None, "note": self.note}
 
 
 def _watch(look: _Look, study: Path, console: Any) -> None:
