@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
+from analysis.heatmap_tables import heatmap_tables
 from analysis.qc import PRIMARY, QcThresholds, cohort_thresholds, joined, qc_flags
 from lamstore.config import QcConfig, Variant
 from lamstore.errors import MissingArrayError
@@ -74,7 +75,8 @@ def study_tables(study: Study) -> StudyTables:
     parts = []
     for variant in study.config.variants:
         path = f"/engines/{variant.name}/metrics"
-        if path in tree.groups:
+        # Those of a localizer: `analysis.heatmap_tables`.
+        if path in tree.groups and "level" not in tree[f"/engines/{variant.name}"].coords:
             metrics = tree[path].to_dataset()
             metrics = metrics.assign_coords(shift=tree[f"/engines/{variant.name}"].coords["shift"])
             frames = _engine_tables(variant.name, metrics, failures, study.config.qc)
@@ -221,7 +223,7 @@ def write_tables(study: Study) -> list[Path]:
     """Write every table as CSV and Parquet into ``tables/``; the files' paths."""
     study.tables.mkdir(exist_ok=True)
     written = []
-    for name, frame in study_tables(study).named().items():
+    for name, frame in (heatmap_tables(study) or study_tables(study).named()).items():
         for suffix in (".csv", ".parquet"):
             written.append(put_table(frame, study.tables / f"{name}{suffix}"))
     return written

@@ -76,6 +76,7 @@ def _locates(bench: Workbench) -> bool:
 
 def _spine_report(bench: Workbench) -> Outcome:
     from analysis.screening import write_spine_report
+
     from analysis.store_tables import write_tables
 
     tables = []

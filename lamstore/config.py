@@ -39,6 +39,9 @@ class DatasetConfig(_Section):
     """Bring files that lie on another grid onto the subject's, instead of refusing them."""
     interpolation: Literal["linear", "bspline"] = "bspline"
     """How images are resampled. Linear blurs, and two scans differently: that looks like change."""
+    need_brainmask: bool = True
+    """Refuse subjects without a brain mask. A spine has none: its measures need no mask, and
+    percentiles (of shifts, of harmonizations) are those of the whole field of view."""
     subjects: tuple[str, ...] | None = None
     """Only these (all when absent)."""
 

@@ -170,6 +170,7 @@ def _described(
             resample=resample,
             modalities=tuple(modality or (usual[1],)),
             optional_modalities=() if spine else ("t1w",),
+            need_brainmask=not spine,
         ),
         engines=tuple(EngineConfig(engine=name, label=None) for name in engine or (usual[0],)),
         # Of a spine the question is who is unlike the training, not what a scanner changes.

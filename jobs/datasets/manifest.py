@@ -101,7 +101,9 @@ def survey(subjects: Iterable[SubjectSources], config: DatasetConfig, known: Man
     listed = [s for s in subjects if wanted is None or s.subject in wanted]
     here = {s.subject: s for s in reversed(listed) if not s.left_out}
     here = {s.subject: here[s.subject] for s in listed if not s.left_out}
-    asked = digest([config.modalities, config.optional_modalities, config.resample])
+    asked = digest(
+        [config.modalities, config.optional_modalities, config.resample, config.need_brainmask]
+    )
     with ThreadPoolExecutor(8) as pool:
         prints = dict(
             zip(here, pool.map(lambda s: _print(s, config.root, asked), here.values()), strict=True)
@@ -118,7 +120,13 @@ def survey(subjects: Iterable[SubjectSources], config: DatasetConfig, known: Man
 
 
 def _checks(subjects: list[SubjectSources], config: DatasetConfig) -> CohortCheck:
-    return check_cohort(subjects, config.modalities, config.optional_modalities, config.resample)
+    return check_cohort(
+        subjects,
+        config.modalities,
+        config.optional_modalities,
+        config.resample,
+        need_brainmask=config.need_brainmask,
+    )
 
 
 def _print(sources: SubjectSources, root: Path, asked: str) -> str:
