@@ -7,8 +7,6 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 
 from lamstore.errors import EngineError
 
@@ -71,6 +69,10 @@ def white_matter(t1w: Floats, brain: Mask) -> Floats:
     -------
     (x, y, z) float32 ndarray
     """
+    # Only here: training and ingest want a scale, and importing this takes a second.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
     values = t1w[brain]
     if values.size < MIN_BRAIN_VOXELS:
         raise EngineError(
