@@ -71,7 +71,7 @@ class Cut:
         for axis, back, edge, step in zip(
             self.order, self.reverse, self.edges, self.steps, strict=True
         ):
-            away = (np.arange(edge) - edge // 2) * step
+            away = (np.arange(edge, dtype=np.float64) - edge // 2) * step
             spans.append(centre[axis] - away if back else centre[axis] + away)
         return spans
 
@@ -126,7 +126,7 @@ class Cut:
         lead = values.ndim - 3
         flips = tuple(slice(None, None, -1 if back else 1) for back in self.reverse)
         axes = (*range(lead), *(lead + self.order.index(axis) for axis in range(3)))
-        return values[(..., *flips)].transpose(axes)
+        return values[(slice(None),) * lead + flips].transpose(axes)
 
     def turned_shape(self, box: Box) -> tuple[int, int, int]:
         """Shape of a box of the subject on the patch's axes."""

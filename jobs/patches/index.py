@@ -16,6 +16,7 @@ import os
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +187,7 @@ def find_lesions(truth: Mask, random: np.random.Generator) -> Lesions:
     order = order[np.argsort(found[order], kind="stable")]
     starts = np.concatenate([[0], np.cumsum(voxels)])
     rank = np.arange(len(order)) - starts[found[order]]
-    boxes = [_box_of(points[order[a:b]]) for a, b in zip(starts, starts[1:], strict=False)]
+    boxes = [_box_of(points[order[a:b]]) for a, b in pairwise(starts)]
     samples = points[order[rank < LESION_SAMPLES]].astype(np.int16)
     offsets = np.concatenate([[0], np.cumsum(np.minimum(voxels, LESION_SAMPLES))])
     return Lesions(np.array(boxes, np.int32), voxels, samples, offsets)
@@ -259,7 +260,8 @@ def write_index(study: Path, index: SubjectIndex) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with part.open("wb") as file:
-            np.savez_compressed(file, header=np.array(json.dumps(header)), **arrays)
+            arrays["header"] = np.array(json.dumps(header))
+            np.savez_compressed(file, allow_pickle=False, **arrays)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ same, in the same order, for any number of workers and from any start.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -47,8 +47,8 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         """The same in page-locked memory, from where a GPU fetches it without waiting."""
-        tensors = (self.image, self.label, self.brain, self.present)
-        return Batch(self.step, *(t.pin_memory() for t in tensors), self.draws)
+        tensors = ("image", "label", "brain", "present")
+        return replace(self, **{name: getattr(self, name).pin_memory() for name in tensors})
 
 
 class _Batches(Dataset[Batch]):

@@ -251,7 +251,8 @@ class _Window:
 
     def _read(self, name: str, into: NDArray[Any], at: Mapping[str, str]) -> None:
         if all(side.stop > side.start for side in self._inside):
-            self._store.read_box(name, self._inside, into[(..., *self._place)], **at)
+            lead = (slice(None),) * (into.ndim - 3)
+            self._store.read_box(name, self._inside, into[lead + self._place], **at)
 
     def _resampled(self, block: NDArray[Any]) -> NDArray[Any]:
         if not self._cut.resamples:
