@@ -34,7 +34,8 @@ def ingest(bench: Workbench, unit: Unit) -> Outcome:
         if name in bench.store:
             # A truth or timepoint that the subject once had and has no more must not stay.
             bench.store.clear(name, subject=unit.subject)
-    index = _index(bench, unit.subject) if entry.check.lesion_truth else None
+    trainable = entry.check.lesion_truth and entry.check.has_brainmask
+    index = _index(bench, unit.subject) if trainable else None
     writer = _Writer(bench, unit.subject, index)
     dataset = bench.study.config.dataset
     arrays = iter_arrays(
@@ -47,7 +48,10 @@ def ingest(bench: Workbench, unit: Unit) -> Outcome:
     )
     for name, timepoint, modality, values in arrays:
         writer.take(name, timepoint, modality, values)
-    return Outcome(writer.finish(), {"sessions": dict(entry.sources.sessions)})
+    result = {"sessions": dict(entry.sources.sessions)}
+    if entry.sources.decisions:
+        result["decisions"] = dict(entry.sources.decisions)
+    return Outcome(writer.finish(), result)
 
 
 def _index(bench: Workbench, subject: str) -> IndexBuilder:

@@ -84,6 +84,15 @@ def images_in(folder: Path) -> dict[str, Path]:
     return dict(sorted(found.items(), key=lambda item: natural_key(item[0])))
 
 
+def images_under(root: Path) -> list[tuple[str, Path]]:
+    """NIfTI files anywhere below a folder, as `images_in` names them, folder by folder."""
+    found: list[tuple[str, Path]] = []
+    for folder, names, _ in os.walk(root):
+        names[:] = sorted((n for n in names if not n.startswith(".")), key=natural_key)
+        found += images_in(Path(folder)).items()
+    return found
+
+
 def not_such_a_dataset(root: Path, adapter: str, expected: str) -> ConfigError:
     """The error for a root in which an adapter finds nothing."""
     if not root.exists():

@@ -141,6 +141,11 @@ class IndexBuilder:
     def finish(self, made_from: Mapping[str, str]) -> SubjectIndex:
         """The index; `made_from` as in SubjectIndex."""
         brain = self._mask()
+        if not brain.any():
+            raise MissingArrayError(
+                f"{self._subject} has no brain mask, within which patches are drawn",
+                remedy="add one to the dataset, or leave the subject out of the training",
+            )
         box, count, samples = sample_brain(brain, _random(self._subject, "brain"))
         return SubjectIndex(
             self._subject, self._grid, box, count, samples,
@@ -211,15 +216,11 @@ def sample_brain(
     box : (3, 2) int32 ndarray
     count : int
     samples : (N, 3) int16 ndarray
-
-    Raises
-    ------
-    MissingArrayError
-        For an empty mask.
+        All of them 0 or without a row for an empty mask.
     """
     box = bounding_box(brain)
     if box is None:
-        raise MissingArrayError("an empty brain mask has no patches")
+        return np.zeros((3, 2), np.int32), 0, np.zeros((0, 3), np.int16)
     inside = np.asfortranarray(brain[box])
     flat = np.flatnonzero(inside.ravel(order="K"))
     kept = random.choice(flat, min(BRAIN_SAMPLES, flat.size), replace=False)

@@ -89,7 +89,7 @@ def _stacked(arrays: list[NDArray[np.generic]]) -> torch.Tensor:
     first = torch.from_numpy(arrays[0])
     out = torch.empty((len(arrays), *first.shape), dtype=first.dtype)
     if torch.utils.data.get_worker_info() is not None:
-        out.share_memory_()
+        out.share_memory_()  # type: ignore[no-untyped-call]
     for row, array in zip(out.numpy(), arrays, strict=True):
         row[...] = array
     return out
