@@ -56,9 +56,9 @@ def _main(
 
 def register() -> None:
     """Attach every command; their own imports happen when they run."""
-    from hpc.commands import analysing, auditing, clusters, looking, making, state
+    from hpc.commands import analysing, auditing, clusters, looking, making, state, training
 
-    for module in (making, auditing, clusters, state, looking, analysing):
+    for module in (making, auditing, clusters, state, looking, analysing, training):
         module.add_to(app)
 
 

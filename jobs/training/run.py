@@ -9,6 +9,7 @@
       last.pt             everything to go on from
       metrics.csv         a row an epoch
       validation.csv      a row a validated scan
+      cases.npz           slices of validation scans, for pictures
       summary.json        what came out, from what
       events/             TensorBoard
 """
@@ -19,19 +20,22 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import isnan
 from pathlib import Path
 from threading import Event
 from typing import Any
 
+import numpy as np
 import orjson
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from jobs.patches.loader import batches
 from jobs.patches.splits import write_splits
 from jobs.training.cohort import Cohort, open_cohort
 from jobs.training.config import TrainConfig, render_train_config
-from jobs.training.evaluate import means, measure, read_scan
+from jobs.training.evaluate import Scan, means, measure, read_scan
 from jobs.training.loop import Files, Listener, Trainer
 from jobs.training.losses import describe
 from jobs.training.state import Progress, Row
@@ -40,6 +44,9 @@ from lamstore import __version__
 from lamstore.config import digest
 from lamstore.errors import ConfigError
 from lamstore.store import Store
+
+MOST_PICTURES = 6
+"""Validation scans of which a slice is kept."""
 
 UNDECIDING = {"name", "runs", "workers", "device"}
 """Keys of the config that decide no weight (a device moves the last digits)."""
@@ -100,7 +107,8 @@ def train(
         )
     cohort = open_cohort(config)
     files.folder.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(config, recipe, files, partial(_keep, config, recipe, cohort, files.best))
+    judge = _Judge(config, recipe, cohort, files)
+    trainer = Trainer(config, recipe, files, judge.keep)
     if files.state.exists():
         trainer.restore()
     else:
@@ -110,7 +118,7 @@ def train(
     with _Writer(files.folder, trainer.progress) as writer:
         done = trainer.run(
             partial(_batches, config, cohort, trainer.device),
-            partial(_validate, config, cohort),
+            judge.validate,
             _both(writer.hear, listen or _nobody),
             stop or Event(),
         )
@@ -143,34 +151,61 @@ def _batches(config: TrainConfig, cohort: Cohort, device: torch.device, start: i
     )
 
 
-def _validate(config: TrainConfig, cohort: Cohort, module: nn.Module) -> list[Row]:
-    from jobs.training.predict import probability
+class _Judge:
+    """Validates a network, and keeps the best with pictures of what it finds."""
 
-    store = Store(cohort.study.store_path)
-    rows = []
-    for subject, timepoint in cohort.validation:
-        scan = read_scan(store, subject, timepoint, config.channels)
-        rows.append(measure(probability(module, scan, config), scan, config.threshold))
-    return rows
+    def __init__(self, config: TrainConfig, recipe: str, cohort: Cohort, files: Files) -> None:
+        self._config, self._recipe, self._cohort, self._files = config, recipe, cohort, files
+        self._slices: dict[str, NDArray[Any]] = {}
+
+    def validate(self, module: nn.Module) -> list[Row]:
+        """Rows of all validation scans."""
+        from jobs.training.predict import Predictor
+
+        predict = Predictor(module, self._config)
+        store, rows = Store(self._cohort.study.store_path), []
+        self._slices = {}
+        for number, (subject, timepoint) in enumerate(self._cohort.validation):
+            scan = read_scan(store, subject, timepoint, self._config.channels)
+            found = predict(scan)
+            rows.append(measure(found, scan, self._config.threshold))
+            if number < MOST_PICTURES:
+                self._slices |= _slices(scan, found, self._config)
+        return rows
+
+    def keep(self, module: nn.Module) -> None:
+        """Write the module's weights, and slices of the last validation."""
+        config, fold = self._config, self._cohort.fold
+        facts = Facts(
+            network=config.spec,
+            required=config.needed,
+            spacing_mm=config.spacing_mm,
+            patch=config.patch,
+            threshold=config.threshold,
+            recipe=self._recipe,
+            notes={
+                "name": config.name,
+                "seed": config.seed,
+                "trained_on": list(fold.train),
+                "validated_on": list(fold.validation),
+                "donors": len(self._cohort.donors),
+            },
+        )
+        save_weights(self._files.best, module, facts)
+        if self._slices:
+            np.savez_compressed(self._files.folder / "cases.npz", **self._slices)
 
 
-def _keep(config: TrainConfig, recipe: str, cohort: Cohort, path: Path, module: nn.Module) -> None:
-    facts = Facts(
-        network=config.spec,
-        required=config.needed,
-        spacing_mm=config.spacing_mm,
-        patch=config.patch,
-        threshold=config.threshold,
-        recipe=recipe,
-        notes={
-            "name": config.name,
-            "seed": config.seed,
-            "trained_on": list(cohort.fold.train),
-            "validated_on": list(cohort.fold.validation),
-            "donors": len(cohort.donors),
-        },
-    )
-    save_weights(path, module, facts)
+def _slices(
+    scan: Scan, probability: NDArray[np.float32], config: TrainConfig
+) -> dict[str, NDArray[Any]]:
+    """Image, truth and probability of the axial slice with most lesion, for a picture."""
+    voxels = scan.truth.sum(axis=(0, 1))
+    z = int(voxels.argmax()) if voxels.any() else scan.truth.shape[2] // 2
+    image = scan.images[next(c for c in config.channels if c in scan.images)]
+    name = f"{scan.subject} {scan.timepoint}"
+    parts = {"image": image * scan.brain, "truth": scan.truth, "probability": probability}
+    return {f"{name}/{part}": values[:, :, z] for part, values in parts.items()}
 
 
 class _Writer:
@@ -200,7 +235,7 @@ class _Writer:
         write_table(self._folder / "metrics.csv", progress.rows)
         write_table(self._folder / "validation.csv", progress.cases)
         for name, value in row.items():
-            if name not in ("epoch", "step") and value == value:  # NaN is not validated
+            if name not in ("epoch", "step") and not _is_nan(value):
                 self._events.add_scalar(name, value, progress.step)
         self._events.flush()
 
@@ -213,7 +248,7 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
     with part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({k: "" if v != v else v for k, v in row.items()} for row in rows)
+        writer.writerows({k: "" if _is_nan(v) else v for k, v in row.items()} for row in rows)
     part.replace(path)
 
 
@@ -250,7 +285,11 @@ def _summarize(
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
     """Without nan, which JSON does not have."""
-    return {key: None if value != value else value for key, value in row.items()}
+    return {key: None if _is_nan(value) else value for key, value in row.items()}
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and isnan(value)
 
 
 __all__ = ["Trained", "recipe_digest", "train"]
