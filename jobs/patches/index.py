@@ -271,7 +271,8 @@ def write_index(study: Path, index: SubjectIndex) -> None:
 def read_index(study: Path, subject: str) -> SubjectIndex | None:
     """The index of a subject; None when there is none that this version understands."""
     try:
-        with np.load(index_path(study, subject), allow_pickle=False) as file:
+        # Opened here: NumPy leaves a file open that turns out to be no archive.
+        with index_path(study, subject).open("rb") as raw, np.load(raw) as file:
             header = json.loads(str(file["header"]))
             if header["version"] != VERSION:
                 return None
