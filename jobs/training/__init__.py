@@ -1,1 +1,1 @@
-"""How is a lesion segmenter trained from the store, so that the same config gives the same model?"""
+"""How is a lesion segmenter trained from the store, and the same config the same model?"""

@@ -43,7 +43,7 @@ class Augmenter:
     transplanter: Transplanter | None = None
 
     def __call__(self, patch: Patch, random: np.random.Generator) -> Patch:
-        """The patch as the network sees it: image zero outside the brain and in dropped channels."""
+        """The patch as the network sees it: zeros outside the brain and in dropped channels."""
         image, label = patch.image, patch.label[0]
         graft = self.transplanter
         if graft is not None and random.random() < graft.config.share:

@@ -189,9 +189,10 @@ class TrainConfig(_Section):
     ema: float = Field(default=0.995, ge=0, lt=1)
     """Decay of the averaged weights, which are validated and kept; 0 turns averaging off."""
     precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
-    """``auto``: bf16 on a GPU that has it, otherwise fp16 on a GPU, float32 on a CPU."""
-    channels_last: bool | None = None
-    """Memory format of the network; None: on a GPU only."""
+    """Of the forward pass. ``auto``: bf16 where the processor has it, otherwise fp16 on a GPU and
+    float32 on a CPU. Weights, their average and the loss are float32 in any case."""
+    channels_last: bool = True
+    """Memory format of the network; on a CPU a step takes 13 to 30 % less."""
     compile: bool = False
     augment: AugmentConfig | None = AugmentConfig()
     validate_every: int = Field(default=5, ge=1)

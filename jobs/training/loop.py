@@ -80,7 +80,7 @@ class Trainer:
         self._precision = pick_precision(config, self.device)
         torch.manual_seed(config.seed)
         self.module = build_network(config.spec).to(self.device)
-        last = self.device.type == "cuda" if config.channels_last is None else config.channels_last
+        last = config.channels_last
         self._format = torch.channels_last_3d if last else torch.contiguous_format
         self.module = self.module.to(memory_format=self._format)
         self.average = Average(self.module, config.ema)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from jobs.metrics.components import Mask
+from jobs.metrics.components import Mask, bounding_box, grow_box
 from jobs.training.config import TransplantConfig
 from jobs.training.donors import MIRROR, Affine, Donor, Labels
 from jobs.training.look import LesionLook
@@ -33,8 +33,10 @@ TRIES = 4
 """Donors that are tried in one patch until one has a lesion that fits."""
 FAR_MM = 15.0
 """How far a whole pattern of lesions is moved when it does not keep its place."""
-LEAST_ALPHA = 0.35
+LEAST_SHARE = 0.35
 """Below this share of lesion a voxel of the placed edge is not labelled lesion."""
+FAINTEST = 0.65
+"""Least share of the full contrast that a single lesion of a patch has."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class Transplanter:
         usable = has & np.isfinite(look.tissue) & np.isfinite(look.contrast).all(axis=0)
         if not usable.any():
             return images, truth
+        # The store's order would make every pass below crawl.
+        images, truth, brain = (np.ascontiguousarray(a) for a in (images, truth, brain))
         normal = normal_tissue(images, truth, brain, look.tissue, usable, self.channels)
         for _ in range(TRIES):
             labels = self._candidates(normal, affine, random)
@@ -134,32 +138,46 @@ class Transplanter:
         affine: Affine,
         random: Random,
     ) -> tuple[Image, Mask]:
+        """The images with the lesions in them, and where these are to be labelled."""
         spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
         sigma = random.uniform(0.6, 1.4) * self.config.edge_mm / spacing
-        mask = (placed > 0) & brain
+        whole = bounding_box(placed > 0)
+        assert whole is not None
+        x, y, z = (int(np.ceil(4 * s)) for s in sigma)
+        box = grow_box(whole, (x, y, z), placed.shape)
+        placed, inside = placed[box], brain[box]
         # Tiny lesions all but vanish under a symmetric blur; scanners blur them less.
-        alpha = np.clip(1.15 * gaussian_filter(mask.astype(np.float32), sigma), 0, 1) * brain
+        shape = np.clip(1.15 * gaussian_filter((placed > 0).astype(np.float32), sigma), 0, 1)
+        opacity = random.uniform(FAINTEST, 1, int(placed.max()) + 1).astype(np.float32)
+        alpha = shape * inside * np.where(placed > 0, opacity[placed], opacity.mean())
+        alpha *= 1 + self.config.texture * _smooth_noise(placed.shape, random)
+        np.clip(alpha, 0, 1, out=alpha)
         own = look.contrast[random.integers(len(look.contrast))]
-        variation = self._variation(placed, sigma, random)
         out = images.copy()
         for c in np.flatnonzero(usable):
             contrast = own[c] * random.uniform(*self.config.strength)
-            level = look.tissue[c] + contrast * variation
+            tissue = images[(c, *box)]
             # Half of what is left of the tissue's own structure keeps noise and bias real.
-            inside = level + 0.5 * (images[c] - look.tissue[c])
-            mixed = images[c] + alpha * (inside - images[c])
-            out[c] = np.maximum(mixed, images[c]) if contrast > 0 else np.minimum(mixed, images[c])
-        return out, (alpha >= LEAST_ALPHA) & mask
+            lesion = look.tissue[c] + contrast + 0.5 * (tissue - look.tissue[c])
+            mixed = tissue + alpha * (lesion - tissue)
+            limit = np.maximum if contrast > 0 else np.minimum
+            out[(c, *box)] = limit(mixed, tissue)
+        label = np.zeros(brain.shape, bool)
+        label[box] = (placed > 0) & inside & (shape >= LEAST_SHARE)
+        return out, label
 
-    def _variation(self, placed: Labels, sigma: NDArray[np.float64], random: Random) -> Image:
-        """Contrast relative to the patch's: per lesion, and smoothly within each."""
-        noise = gaussian_filter(random.standard_normal(placed.shape, np.float32), 1.5)
-        noise /= max(float(noise.std()), 1e-6)
-        per_lesion = random.uniform(0.75, 1.25, int(placed.max()) + 1).astype(np.float32)
-        between = gaussian_filter(per_lesion[placed] * (placed > 0), sigma)
-        weight = gaussian_filter((placed > 0).astype(np.float32), sigma)
-        smooth = np.divide(between, weight, out=np.ones_like(between), where=weight > 1e-3)
-        return np.asarray(smooth * (1 + self.config.texture * 0.5 * noise), np.float32)
+
+def _smooth_noise(shape: tuple[int, ...], random: Random) -> Image:
+    """Noise of about unit variance, smooth over some three voxels."""
+    knots = random.standard_normal([size // 3 + 2 for size in shape], np.float32)
+    for axis, size in enumerate(shape):
+        at = np.linspace(0, knots.shape[axis] - 1.001, size, dtype=np.float32)
+        below = at.astype(np.int64)
+        weight = (at - below).reshape([-1 if d == axis else 1 for d in range(3)])
+        low, high = knots.take(below, axis), knots.take(below + 1, axis)
+        knots = low + (high - low) * weight
+    # Linear interpolation takes a third of the variance away along each axis.
+    return np.asarray(knots * np.float32(1.5**1.5), np.float32)
 
 
 def normal_tissue(
@@ -181,14 +199,16 @@ def normal_tissue(
 
 def fitting(labels: Labels, normal: Mask, random: Random) -> Labels:
     """Only those lesions that lie mostly in normal tissue; one in ten of them is left out too."""
-    count = int(labels.max())
-    if not count:
+    at = np.flatnonzero(labels)
+    if not at.size:
         return labels
-    total = np.bincount(labels.ravel(), minlength=count + 1)
-    inside = np.bincount(labels[normal], minlength=count + 1)
-    keep = (inside >= TISSUE_SHARE * np.maximum(total, 1)) & (random.random(count + 1) < 0.9)
-    keep[0] = False
-    return np.where(keep[labels], labels, np.uint16(0))
+    numbers = labels.reshape(-1)[at]
+    total = np.bincount(numbers)
+    inside = np.bincount(numbers, normal.reshape(-1)[at], minlength=total.size)
+    keep = (inside >= TISSUE_SHARE * np.maximum(total, 1)) & (random.random(total.size) < 0.9)
+    out = np.zeros_like(labels)
+    out.reshape(-1)[at] = np.where(keep[numbers], numbers, np.uint16(0))
+    return out
 
 
 def _lesion_on(donor: Donor, number: int, affine: Affine, random: Random) -> Mask:
