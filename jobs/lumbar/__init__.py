@@ -8,6 +8,12 @@ A geometric model of lumbar spines, normal and transitional, with every level's 
 from jobs.lumbar.draw import draw_spec
 from jobs.lumbar.lumbar import Lumbar, generate_lumbar
 from jobs.lumbar.spec import KINDS, LEVELS, VERTEBRAE, Coverage, Kind, LumbarSpec
+from jobs.lumbar.write import (
+    LumbarStudy,
+    default_lumbar_cohort,
+    write_centroids,
+    write_rsna,
+)
 
 __all__ = [
     "KINDS",
@@ -17,6 +23,10 @@ __all__ = [
     "Kind",
     "Lumbar",
     "LumbarSpec",
+    "LumbarStudy",
+    "default_lumbar_cohort",
     "draw_spec",
     "generate_lumbar",
+    "write_centroids",
+    "write_rsna",
 ]

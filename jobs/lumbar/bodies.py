@@ -14,6 +14,8 @@ from jobs.lumbar.spec import Contrast, Disc, LumbarSpec, Vertebra
 from jobs.phantom.shapes import Field, Frame, ellipsoid, fraction
 
 _CORTEX_MM = 0.9
+_HOLLOW = 0.06
+"""How far the posterior wall is hollowed towards the canal, as a share of half the depth."""
 
 
 def body_distance(at: Frame, vertebra: Vertebra) -> Field:
@@ -31,7 +33,7 @@ def body_distance(at: Frame, vertebra: Vertebra) -> Field:
     middle = depth * (narrowing - np.float32((1 + vertebra.taper) / 2))
     u, v = at.x / a, (at.y - middle) / b
     # Kidney: the posterior wall is hollowed towards the canal.
-    v = v - np.float32(0.10) * np.clip(1 - u * u, 0, 1) * (v < 0)
+    v = v - np.float32(_HOLLOW) * np.clip(1 - u * u, 0, 1) * (v < 0)
     u2, v2 = u * u, v * v
     square = u2 + v2
     fourth = np.sqrt(u2 * u2 + v2 * v2)
@@ -75,7 +77,7 @@ def _paint_body(
     at = canvas.local(box, place)
     d = body_distance(at, vertebra)
     canvas.paint(box, fraction(d, canvas.edge_mm), contrast.cortex)
-    marrow = np.float32(contrast.marrow) * (1 + np.float32(0.09) * texture[box])
+    marrow = np.float32(contrast.marrow) * (1 + np.float32(0.05) * texture[box])
     for change, sign in zip(modic, (1, -1), strict=True):
         if change > 0:
             near = np.clip(1 - (vertebra.height_mm / 2 - sign * at.z) / 8, 0, 1)
@@ -88,8 +90,8 @@ def _paint_vein(canvas: Canvas, place: Placed, vertebra: Vertebra, contrast: Con
     """The basivertebral vein enters the middle of the posterior wall."""
     if vertebra.name.startswith("S"):
         return
-    back = -0.46 * vertebra.mean_depth_mm
-    reach = 0.16 * vertebra.mean_depth_mm
+    back = -0.37 * vertebra.mean_depth_mm
+    reach = 0.15 * vertebra.mean_depth_mm
 
     def vein(at: Frame) -> Field:
         return ellipsoid(at, (0, back, 0), (5.0, reach, 1.7))
@@ -127,16 +129,19 @@ def _paint_disc(
         canvas.paint(box, inner, contrast.marrow)
     a, b = full_a * disc.depth_ratio, full_b * disc.depth_ratio
     whole = disc.depth_ratio >= 0.9
-    side = _oval(at, a + 0.5, b + 0.5, disc.bulge_mm)
-    annulus = rounded(side, end - np.float32(3.5 if whole else 0.8), 1.0)
+    side = _oval(at, a + 0.2, b + 0.2, disc.bulge_mm)
+    annulus = rounded(side, end - np.float32(2.2 if whole else 0.8), 2.0)
     canvas.paint(box, fraction(annulus, canvas.edge_mm), contrast.annulus)
     canvas.paint(box, _nucleus(at, a, b, end), _nucleus_signal(at, disc, contrast))
 
 
 def _oval(at: Frame, a: float, b: float, bulge_mm: float) -> Field:
     """Signed distance (mm) to an oval column whose back stands out by a bulge."""
-    v = at.y + np.float32(bulge_mm / 2)
-    u2, v2 = (at.x / np.float32(a)) ** 2, (v / np.float32(b + bulge_mm / 2)) ** 2
+    u = at.x / np.float32(a)
+    v = (at.y + np.float32(bulge_mm / 2)) / np.float32(b + bulge_mm / 2)
+    u2 = u * u
+    v = v - np.float32(_HOLLOW) * np.clip(1 - u2, 0, 1) * (v < 0)
+    v2 = v * v
     norm = np.sqrt(np.float32(0.45) * (u2 + v2) + np.float32(0.55) * np.sqrt(u2 * u2 + v2 * v2))
     return np.asarray((norm - 1) * np.float32(min(a, b)), np.float32)
 

@@ -69,8 +69,8 @@ def _smoothed(values: Vector, kernel: Vector) -> Vector:
 def _sac(name: str, lumbar_mm: float) -> tuple[float, float]:
     """Radius of the sac at a vertebra, and its distance from the posterior wall (mm)."""
     share = {"S1": 0.72, "S2": 0.42, "S3": 0.0, "S4": 0.0, "S5": 0.0, "L5": 0.92}
-    gap = {"S1": 3.0, "S2": 3.0, "S3": 4.0, "S4": 4.0, "S5": 4.0, "L5": 1.6}
-    return share.get(name, 1.0) * lumbar_mm, gap.get(name, 0.8)
+    gap = {"S1": 3.0, "S2": 3.0, "S3": 4.0, "S4": 4.0, "S5": 4.0, "L5": 0.6}
+    return share.get(name, 1.0) * lumbar_mm, gap.get(name, -0.3)
 
 
 def paint_canal(canvas: Canvas, spec: LumbarSpec, chain: Chain, canal: Canal) -> None:
@@ -155,7 +155,7 @@ def _paint_epidural(canvas: Canvas, spec: LumbarSpec, chain: Chain) -> None:
             canal = [(0.0, back - 7, 12.0, 6.5), (0.0, back - 6, -12.0, 5.0)]
             paint_tube(canvas, place, canal, [(0.0, contrast.fat)])
             continue
-        centre = back - 2 * spec.patient.sac_mm - 4.0
+        centre = back - 2 * spec.patient.sac_mm - 3.0
         _paint_pad(canvas, place, centre, size, contrast)
 
 
@@ -163,7 +163,7 @@ def _paint_pad(
     canvas: Canvas, place: Placed, centre: float, size: float, contrast: Contrast
 ) -> None:
     def pad(at: Frame) -> Field:
-        return ellipsoid(at, (0, centre, -3), (6 * size, 4.6 * size, 11 * size))
+        return ellipsoid(at, (0, centre, -3), (6 * size, 3.6 * size, 9 * size))
 
     paint_shape(canvas, place, [(0, centre, -3, 11 * size)], pad, [(0.0, contrast.fat)])
 

@@ -7,6 +7,7 @@ and 34 mm deep, discs 8 to 12 mm), the sacral slope is about 38 degrees and the 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import get_args
 
 import numpy as np
@@ -125,7 +126,7 @@ def _discs(rng: np.random.Generator, size: float) -> tuple[Disc, ...]:
     age = rng.uniform(20, 85)
     thick = float(np.clip(rng.normal(1.0, 0.1), 0.8, 1.2))
     made = []
-    for i, (above, below) in enumerate(zip(VERTEBRAE[:-1], VERTEBRAE[1:], strict=True)):
+    for i, (above, below) in enumerate(pairwise(VERTEBRAE)):
         sacral = above.startswith("S")
         wear = 0.0 if sacral else _wear(rng, age, i)
         height = _DISC_MM[i] * size * thick * rng.normal(1.0, 0.06)

@@ -56,19 +56,19 @@ def _paint_arch(
     bone = _bone(contrast)
     back = -vertebra.mean_depth_mm / 2
     h = vertebra.height_mm / 2
-    apart = 0.27 * vertebra.width_mm
+    apart = 0.29 * vertebra.width_mm
     s = size
     for side in (-1.0, 1.0):
         x = side * apart
-        pedicle = [(x, back + 4, 0.28 * h, 4.6 * s), (x, back - 9 * s, 0.22 * h, 4.9 * s)]
+        pedicle = [(x, back + 4, 0.30 * h, 5.8 * s), (x, back - 10 * s, 0.22 * h, 5.8 * s)]
         superior = [
-            (x * 1.1, back - 12 * s, 0.2 * h, 4.2 * s),
-            (x * 1.4, back - 14 * s, 1.12 * h, 3.4 * s),
+            (x * 1.1, back - 12 * s, 0.2 * h, 5.2 * s),
+            (x * 1.3, back - 14 * s, 1.12 * h, 4.6 * s),
         ]
         inferior = [
-            (x * 1.1, back - 13 * s, 0.1 * h, 4.4 * s),
-            (x * 1.05, back - 19 * s, -0.7 * h, 4.0 * s),
-            (x * 1.15, back - 21 * s, -1.45 * h, 3.6 * s),
+            (x * 1.1, back - 14 * s, 0.1 * h, 5.4 * s),
+            (x * 1.0, back - 20 * s, -0.7 * h, 5.0 * s),
+            (x * 1.1, back - 22 * s, -1.45 * h, 4.8 * s),
         ]
         for nodes in (pedicle, superior, inferior):
             paint_tube(canvas, place, nodes, bone)
@@ -103,7 +103,7 @@ def _paint_spinous(
         box = np.maximum(np.abs(along) - np.float32(long / 2 - 4), 0)
         ends = np.maximum(np.abs(down) - (height - 4), 0)
         wide = np.maximum(np.abs(at.x) - np.float32(1.0), 0)
-        return np.asarray(np.sqrt(box**2 + ends**2 + (1.3 * wide) ** 2) - 4, np.float32)
+        return np.asarray(np.sqrt(box**2 + ends**2 + wide**2) - 4, np.float32)
 
     middle = (0.0, back - long / 2, top - slope * long / 2, long / 2 + high)
     paint_shape(canvas, place, [middle], plate, bone)
@@ -211,6 +211,12 @@ def paint_ala(canvas: Canvas, spec: LumbarSpec, chain: Chain) -> None:
             (side * 24 * size, back - 14, -52.0 * size, 7.5 * size),
             (side * 13 * size, back - 10, -76.0 * size, 4.0 * size),
         ]
+        column: list[Node] = [
+            (side * 23 * size, back + 8, 0.0, 15.5 * size),
+            (side * 21 * size, back - 6, -28.0 * size, 12.0 * size),
+            (side * 17 * size, back - 15, -52.0 * size, 8.0 * size),
+        ]
+        paint_tube(canvas, place, column, _bone(contrast))
         paint_tube(canvas, place, nodes, _bone(contrast))
     for name in ("S1", "S2", "S3"):
         _paint_foramina(canvas, chain.vertebrae[name], spec.vertebra(name), contrast)
@@ -221,7 +227,7 @@ def _paint_foramina(canvas: Canvas, place: Placed, vertebra: Vertebra, contrast:
     low = -vertebra.height_mm / 2
     for side in (-1.0, 1.0):
         x = side * 0.42 * vertebra.width_mm
-        hole = [(x, back - 7, low + 2, 4.2), (x * 1.3, back + 14, low - 3, 5.2)]
+        hole = [(x, back - 5, low + 1, 3.0), (x * 1.15, back + 8, low - 2, 3.6)]
         paint_tube(canvas, place, hole, [(0.0, 0.9 * contrast.fat)])
-        root = [(x, back - 7, low + 2, 2.0), (x * 1.25, back + 12, low - 3, 2.3)]
+        root = [(x, back - 5, low + 1, 1.6), (x * 1.12, back + 7, low - 2, 1.9)]
         paint_tube(canvas, place, root, [(0.0, 0.7 * contrast.root)])

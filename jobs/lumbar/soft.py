@@ -122,7 +122,7 @@ def _lattice(canvas: Canvas, spec: LumbarSpec, stream: int, mm: tuple[float, ...
 def _muscle(spec: LumbarSpec, canvas: Canvas, texture: Field) -> Field:
     """Muscle with streaks of fat along its fibres."""
     contrast = spec.scanner.contrast
-    streaks = _lattice(canvas, spec, 0, (16.0, 7.0, 45.0))
+    streaks = _lattice(canvas, spec, 0, (12.0, 4.5, 32.0))
     threshold = np.float32(1.7 - 1.9 * spec.patient.muscle_fat)
     fatty = np.clip((streaks + np.float32(0.5) * texture - threshold) * 1.4, 0, 1)
     muscle = np.float32(contrast.muscle)
@@ -150,10 +150,13 @@ def _paint_abdomen(
     contrast = spec.scanner.contrast
     y, z = canvas.y, canvas.z
     ahead = y - outline.at("front", z)
-    loops = _lattice(canvas, spec, 2, (45.0, 30.0, 30.0)) + np.float32(0.35) * texture
-    organ = np.clip(loops * 2 + np.float32(0.9), 0, 1)
-    fat = np.float32(0.75 * contrast.fat)
-    content = np.float32(contrast.bowel) * (1 + np.float32(0.35) * loops)
+    loops = _lattice(canvas, spec, 2, (40.0, 26.0, 34.0))
+    folds = _lattice(canvas, spec, 3, (25.0, 7.0, 9.0))
+    organ = np.clip(np.float32(0.75) + np.float32(0.45) * loops + np.float32(0.2) * folds, 0, 1)
+    fat = np.float32(0.6 * contrast.fat) * (1 + np.float32(0.08) * texture)
+    content = np.float32(contrast.bowel) * np.clip(
+        np.float32(0.85) + np.float32(0.3) * folds - np.float32(0.3) * loops, 0.1, 2
+    )
     value = fat + organ * (content - fat)
     front = fraction(6.0 - inside, 1.5)
     canvas.paint(_EVERY, fraction(-ahead + 2, 2.0) * front, value)
@@ -178,14 +181,14 @@ def _paint_psoas(canvas: Canvas, spec: LumbarSpec, outline: Outline) -> None:
     contrast, size = spec.scanner.contrast, spec.patient.size
     x, y, z = canvas.x, canvas.y, canvas.z
     aside = np.abs(x - outline.at("x", z))
-    down = np.clip((np.float32(75 * size) - z) / np.float32(150 * size), 0, 1)
+    down = np.clip((np.float32(85 * size) - z) / np.float32(150 * size), 0, 1)
     middle = (outline.at("front", z) + outline.at("back", z)) / 2
     lateral = np.clip((aside - np.float32(20 * size)) / 4, 0, 1)
-    around = np.abs(y - middle) - np.float32(26)
+    around = np.abs(y - middle) - np.float32(20)
     canvas.paint(_EVERY, lateral * fraction(around, 3.0), 0.85 * contrast.fat)
-    wide = (8 + 14 * down) * np.float32(size)
-    across = (aside - np.float32(25 * size) - wide) / wide
-    along = (y - middle - 2 - 12 * np.clip(down - 0.6, 0, 1) * 2) / (11 + 10 * down)
+    wide = (2 + 20 * np.sqrt(down)) * np.float32(size)
+    across = (aside - np.float32(25 * size) - wide + 2) / wide
+    along = (y - middle - 2 - 12 * np.clip(down - 0.6, 0, 1) * 2) / (3 + 19 * np.sqrt(down))
     muscle = (np.sqrt(across**2 + along**2) - 1) * wide * (down > 0.02)
     canvas.paint(_EVERY, fraction(muscle, 1.5) * (down > 0.02), contrast.muscle)
 
