@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from jobs import cohort, compare, infer, ingest
 from jobs.engines.base import Localizer
 from jobs.workbench import Outcome, Workbench, configured_engine
-from lamstore.config import DatasetConfig
 from lamstore.tables import consolidate
 from lamstore.units import Unit
 
@@ -78,22 +77,15 @@ def _spine_report(bench: Workbench) -> Outcome:
     from analysis.screening import write_spine_report
 
     from analysis.store_tables import write_tables
+    from jobs.datasets.cohort_ids import leakage_warning
 
     tables = []
     if bench.study.store_path.exists():  # else no study could be taken in
         consolidate(bench.study.store_path)
         tables = write_tables(bench.study)
-    warnings = leakage_warnings(bench.study.config.dataset)
-    page = write_spine_report(bench.study, warnings)
+    warning = leakage_warning(bench.study.config.dataset.options)
+    page = write_spine_report(bench.study, (warning,) if warning else ())
     return Outcome(result={"tables": [path.name for path in tables], "report": page.name})
-
-
-def leakage_warnings(config: DatasetConfig) -> tuple[str, ...]:
-    """What the first page must say of a dataset that was taken in without an id list."""
-    from jobs.datasets.dicom import leakage_warning
-
-    warning = leakage_warning(config.options)
-    return (warning,) if warning else ()
 
 
 REPORT_VERSION = "2"

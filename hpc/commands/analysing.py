@@ -29,9 +29,7 @@ def analyse(
     ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(
-            rich_help_panel=SCREENING, help="CSV with study_id and label (1: transitional)."
-        ),
+        typer.Option(rich_help_panel=SCREENING, help="CSV with study_id and lstv (0 or 1)."),
     ] = None,
     out: Annotated[
         Path | None,
@@ -72,7 +70,7 @@ def analyse(
         if labels is None:
             raise ConfigError(
                 "which studies are transitional is not said",
-                expected="a CSV with the columns study_id and label",
+                expected="a CSV with the columns study_id and lstv (0 or 1)",
                 remedy=f"lam analyse {study} --labels labels.csv",
             )
         screen_study(Study.at(study), labels, out, Console())

@@ -12,8 +12,6 @@ from lamstore.errors import ConfigError
 if TYPE_CHECKING:
     from lamstore.config import StudyConfig
 
-SPINE_DATASETS = ("rsna-lumbar", "dicom")
-"""What these hold is T2 series of spines: the default engine, modality and shifts differ."""
 SPINE = "DICOM studies of spines (rsna-lumbar, dicom)"
 
 
@@ -95,6 +93,7 @@ def new(
     from rich.console import Console
 
     from hpc.commands.tables import cohort_table
+    from hpc.describe import describe
     from hpc.run import look
     from lamstore.config import render_config
     from lamstore.study import create_study
@@ -109,7 +108,14 @@ def new(
     }
     flags = {"allow_all_studies": allow_all_studies, "pseudonymize": pseudonymize}
     options = _options(option or (), files, flags)
-    config = _described(dataset, root, options, modality, engine, resample=resample)
+    config = describe(
+        dataset,
+        root,
+        options,
+        modalities=modality or (),
+        engines=engine or (),
+        resample=resample,
+    )
     _refuse_unknown(config)
     made = create_study(study, render_config(config))
     console = Console()
@@ -147,35 +153,6 @@ def _options(
             raise ConfigError("--option cannot be read", got=text, expected="KEY=VALUE")
         options[name] = yaml.safe_load(value)
     return options
-
-
-def _described(
-    dataset: str,
-    root: Path,
-    options: dict[str, Any],
-    modality: list[str] | None,
-    engine: list[str] | None,
-    *,
-    resample: bool,
-) -> StudyConfig:
-    from lamstore.config import DatasetConfig, EngineConfig, ShiftConfig, StudyConfig
-
-    spine = dataset in SPINE_DATASETS
-    usual = ("vertebra-heatmap", "t2w") if spine else ("flair-zscore", "flair")
-    return StudyConfig(
-        dataset=DatasetConfig(
-            adapter=dataset,
-            root=root.resolve(),
-            options=options,
-            resample=resample,
-            modalities=tuple(modality or (usual[1],)),
-            optional_modalities=() if spine else ("t1w",),
-            need_brainmask=not spine,
-        ),
-        engines=tuple(EngineConfig(engine=name, label=None) for name in engine or (usual[0],)),
-        # Of a spine the question is who is unlike the training, not what a scanner changes.
-        shifts=ShiftConfig(names=()) if spine else ShiftConfig(),
-    )
 
 
 def check(
