@@ -14,7 +14,6 @@ from typing import Any
 
 from jobs.datasets.files import subject_label
 from jobs.datasets.model import MODALITIES, TIMEPOINTS, ImageSource, SubjectSources
-from jobs.nifti import shown
 from lamstore.errors import ConfigError
 
 __all__ = [
@@ -82,14 +81,14 @@ def _with_label_problems(subjects: list[SubjectSources]) -> list[SubjectSources]
 
 
 def _label_problems(subject: SubjectSources, same: list[SubjectSources]) -> list[str]:
-    label, here = subject.subject, shown(subject.reference.path)
+    label, here = subject.subject, subject.reference.shown
     problems = []
     if not label or label != subject_label(label):
         problems.append(
             f"the label {label!r} of the subject at {here} cannot be used in the store: "
             "letters, digits, _, - and . only, starting with a letter or digit"
         )
-    others = [shown(s.reference.path) for s in same if s is not subject]
+    others = [s.reference.shown for s in same if s is not subject]
     if others:
         problems.append(
             f"duplicate subject: {label} is the label of {here} and of {', '.join(others)}; "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -21,8 +21,8 @@ import numpy as np
 from jobs.datasets.files import natural_key
 from jobs.datasets.grids import grid_error, needs_resampling
 from jobs.datasets.model import ImageSource, SubjectSources
+from jobs.datasets.readers import OpenedImage, open_image, stamps
 from jobs.datasets.resample import read_transforms, resampled_dtype
-from jobs.nifti import NiftiHeader, read_header, shown
 from lamstore.errors import InputError, MissingInputError
 from lamstore.grid import Grid
 
@@ -168,19 +168,26 @@ def source_fingerprint(sources: SubjectSources, root: Path) -> str:
     digest = hashlib.sha256()
     for role, source in sorted((sources.files() | {"reference": sources.reference}).items()):
         digest.update(f"{role}\0{source.binarize}\0".encode())
-        for path in (source.path, *source.transforms):
-            try:
-                stat = path.stat()
-            except OSError as error:
-                raise MissingInputError(
-                    f"{sources.subject}: {shown(path)} is missing",
-                    got=str(error.strerror),
-                    expected="a file",
-                    remedy="restore it, or take the subject out of the dataset",
-                ) from error
-            digest.update(os.fsencode(os.path.relpath(path, root)))
-            digest.update(f"\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+        files = (source, *(ImageSource(path) for path in source.transforms))
+        for file in files:
+            for name, stat in _stamps(file, root, sources.subject):
+                digest.update(name)
+                digest.update(f"\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
     return digest.hexdigest()
+
+
+def _stamps(
+    source: ImageSource, root: Path, subject: str
+) -> Iterator[tuple[bytes, os.stat_result]]:
+    try:
+        yield from stamps(source, root)
+    except OSError as error:
+        raise MissingInputError(
+            f"{subject}: {source.shown} is missing",
+            got=str(error.strerror),
+            expected="a file",
+            remedy="restore it, or take the subject out of the dataset",
+        ) from None
 
 
 def _check_subject(
@@ -194,6 +201,7 @@ def _check_subject(
 ) -> SubjectCheck:
     wanted = {k: s for k, s in sources.images.items() if k[1] in (*required, *optional)}
     problems = [*sources.problems, *_missing(sources, required, timepoints)]
+    need_brainmask = need_brainmask and sources.needs_brainmask
     if need_brainmask and sources.brainmask is None and not sources.problems:
         problems.append(f"{sources.subject}: no brain mask; every measure is taken within it")
     headers = _headers(sources, wanted, problems)
@@ -239,7 +247,7 @@ def _missing(
 
 def _headers(
     sources: SubjectSources, wanted: dict[tuple[str, str], ImageSource], problems: list[str]
-) -> dict[ImageSource, NiftiHeader]:
+) -> dict[ImageSource, OpenedImage]:
     """Headers of the readable files; what is wrong with the others is added to `problems`."""
     masks = (sources.brainmask, sources.change_truth, *sources.lesion_truth.values())
     files = [*wanted.values(), *(mask for mask in masks if mask is not None)]
@@ -249,14 +257,14 @@ def _headers(
     for source in dict.fromkeys(files):
         try:
             read_transforms(source.transforms, sources.subject)
-            found[source] = read_header(source.path, sources.subject)
+            found[source] = open_image(source, sources.subject)
         except InputError as error:
             problems.append(str(error))
     return found
 
 
 def _grid_problems(
-    sources: SubjectSources, headers: dict[ImageSource, NiftiHeader], resample: bool
+    sources: SubjectSources, headers: dict[ImageSource, OpenedImage], resample: bool
 ) -> list[str]:
     expected = headers[sources.reference].grid
     return [
@@ -268,7 +276,7 @@ def _grid_problems(
 
 
 def _type(
-    source: ImageSource, header: NiftiHeader, reference: NiftiHeader | None, resample: bool
+    source: ImageSource, header: OpenedImage, reference: OpenedImage | None, resample: bool
 ) -> np.dtype[Any]:
     if reference and needs_resampling(source, header.grid, reference.grid, resample):
         return resampled_dtype(header.stored_dtype)

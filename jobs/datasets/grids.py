@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.datasets.model import ImageSource
-from jobs.nifti import shown
 from lamstore.errors import GridError
 from lamstore.grid import AFFINE_TOLERANCE, Grid
 
@@ -28,7 +27,7 @@ def grid_error(
 ) -> GridError:
     """The error for a file that does not lie on its subject's grid, with both grids."""
     return GridError(
-        f"{subject}: {shown(path.path)} does not lie on the grid of {shown(on.path)}: "
+        f"{subject}: {path.shown} does not lie on the grid of {on.shown}: "
         f"{difference(expected, grid)}",
         got=describe(grid),
         expected=describe(expected),

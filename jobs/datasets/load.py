@@ -21,8 +21,8 @@ from jobs.datasets.check import SubjectCheck
 from jobs.datasets.files import natural_key
 from jobs.datasets.grids import grid_error, needs_resampling
 from jobs.datasets.model import ImageSource, SubjectSources
+from jobs.datasets.readers import open_image
 from jobs.datasets.resample import Interpolation, read_transforms, resample
-from jobs.nifti import read_header, read_volume, shown
 from lamstore.errors import GridError, VoxelError
 from lamstore.grid import Grid
 
@@ -125,7 +125,9 @@ def _in(label: str, chosen: Collection[str] | None) -> bool:
 def _by_file(wanted: list[_Wanted]) -> list[list[_Wanted]]:
     groups: dict[object, list[_Wanted]] = {}
     for one in wanted:
-        groups.setdefault((one.source.path, one.source.transforms), []).append(one)
+        groups.setdefault((one.source.path, one.source.transforms, one.source.series), []).append(
+            one
+        )
     return list(groups.values())
 
 
@@ -143,19 +145,19 @@ def _read_ahead(jobs: Sequence[Callable[[], list[NamedArray]]]) -> Iterator[list
 
 def _read(sources: SubjectSources, wanted: list[_Wanted], target: _Target) -> list[NamedArray]:
     subject, source, grid = sources.subject, wanted[0].source, target.grid
-    header = read_header(source.path, subject)
-    moves = needs_resampling(source, header.grid, grid, target.resample)
-    if not moves and grid.mismatch(header.grid) is not None:
-        raise grid_error(subject, source, header.grid, sources.reference, grid)
+    image = open_image(source, subject)
+    moves = needs_resampling(source, image.grid, grid, target.resample)
+    if not moves and grid.mismatch(image.grid) is not None:
+        raise grid_error(subject, source, image.grid, sources.reference, grid)
     transforms = read_transforms(source.transforms, subject)
-    voxels = read_volume(source.path, header, subject)
+    voxels = image.voxels()
     found: list[NamedArray] = []
     for one in wanted:
         is_mask = one.array != "volume"
         array = as_mask(voxels, one.source, subject) if is_mask else voxels
         if moves:
             array = resample(
-                array, header.grid, grid, transforms, "nearest" if is_mask else target.interpolation
+                array, image.grid, grid, transforms, "nearest" if is_mask else target.interpolation
             )
         if one.array in ("brainmask", "volume"):
             _refuse_empty(array, one, subject, moves)
@@ -189,7 +191,7 @@ def as_mask(voxels: NDArray[Any], source: ImageSource, subject: str) -> NDArray[
         values = np.unique(voxels)
         listed = ", ".join(f"{v:g}" for v in values[:8]) + (", …" if len(values) > 8 else "")
         raise VoxelError(
-            f"{subject}: {shown(source.path)} is not a mask",
+            f"{subject}: {source.shown} is not a mask",
             got=f"values {listed}",
             expected="0 and 1 only",
             remedy="threshold it, or keep the one label that is meant, and save it as uint8",
@@ -201,7 +203,7 @@ def _refuse_empty(array: NDArray[Any], one: _Wanted, subject: str, moved: bool) 
     if (moved or one.array == "brainmask") and not array.any():
         why = "lies outside the reference grid" if moved else "is empty"
         raise VoxelError(
-            f"{subject}: {shown(one.source.path)} {why}",
+            f"{subject}: {one.source.shown} {why}",
             got=f"{one.array} of zeros only",
             expected="at least one voxel",
             remedy="check its transforms and affine" if moved else "segment the brain again",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from jobs.datasets.check import CohortCheck, SubjectCheck, check_cohort, source_fingerprint
-from jobs.datasets.model import ImageSource, SubjectSources
+from jobs.datasets.model import ImageSource, SeriesFiles, SubjectSources
 from lamstore.config import DatasetConfig, digest
 from lamstore.errors import MissingArrayError, MissingInputError
 from lamstore.grid import Grid
@@ -157,6 +157,8 @@ def _pack(entry: Entry) -> dict[str, Any]:
         "lesion_truth": [[t, _pack_source(s)] for t, s in sources.lesion_truth.items()],
         "sessions": dict(sources.sessions),
         "known_problems": sources.problems,
+        "needs_brainmask": sources.needs_brainmask,
+        "decisions": dict(sources.decisions),
         "grid": [check.grid.shape, check.grid.affine] if check.grid else None,
         "dtype": str(check.dtype) if check.dtype is not None else None,
         "available": sorted(check.available),
@@ -176,6 +178,8 @@ def _unpack(packed: dict[str, Any]) -> Entry:
         lesion_truth={t: _source(s) for t, s in packed["lesion_truth"]},
         sessions=packed["sessions"],
         problems=tuple(packed["known_problems"]),
+        needs_brainmask=packed["needs_brainmask"],
+        decisions=packed["decisions"],
     )
     grid = packed["grid"]
     check = SubjectCheck(
@@ -194,12 +198,22 @@ def _unpack(packed: dict[str, Any]) -> Entry:
 def _pack_source(source: ImageSource | None) -> list[Any] | None:
     if source is None:
         return None
-    return [str(source.path), [str(path) for path in source.transforms], source.binarize]
+    packed = [str(source.path), [str(path) for path in source.transforms], source.binarize]
+    if source.series is None:
+        return packed
+    key = source.series.key_file
+    return [*packed, source.series.label, key and str(key), source.series.members]
 
 
 def _source(packed: list[Any]) -> ImageSource:
-    path, transforms, binarize = packed
-    return ImageSource(Path(path), tuple(Path(t) for t in transforms), binarize)
+    path, transforms, binarize, *series = packed
+    return ImageSource(Path(path), tuple(Path(t) for t in transforms), binarize, _series(*series))
+
+
+def _series(
+    label: str = "", key: str | None = None, members: Sequence[str] = ()
+) -> SeriesFiles | None:
+    return SeriesFiles(tuple(members), label, Path(key) if key else None) if members else None
 
 
 def _source_or_none(packed: list[Any] | None) -> ImageSource | None:

@@ -1,6 +1,7 @@
 """Which files make up a subject, and how do they come onto one grid?
 
-A dataset adapter lists subjects; it opens no image. Adapters are found by the entry point group
+A dataset adapter lists subjects; it opens no image (of DICOM files, which say nothing by their
+names, it reads headers). Adapters are found by the entry point group
 ``lamstore.datasets``: a callable ``(root: Path, **options) -> list[SubjectSources]`` that raises
 `ConfigError` for unknown options and for a root that is not such a dataset.
 """
@@ -12,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from jobs.nifti_header import shown
+
 TIMEPOINTS = ("t0", "t1")
 """Labels of baseline and follow-up; further sessions are t2, t3, …"""
 
@@ -20,23 +23,51 @@ MODALITIES = ("flair", "t1w", "t2w", "t1ce", "pd", "dwi", "adc")
 
 
 @dataclass(frozen=True)
+class SeriesFiles:
+    """The files of one DICOM series.
+
+    Attributes
+    ----------
+    members : tuple of str
+        Names relative to the folder, or of entries of the ZIP archive.
+    label : str
+        What messages call the series: nothing that names a person.
+    key_file : Path or None
+        With it, `members` are keyed hashes of the names (`jobs.dicom.hidden`).
+    """
+
+    members: tuple[str, ...]
+    label: str
+    key_file: Path | None = None
+
+
+@dataclass(frozen=True)
 class ImageSource:
-    """A file, and what brings it onto the subject's grid.
+    """A file or a series of files, and what brings it onto the subject's grid.
 
     Attributes
     ----------
     path : Path
+        A NIfTI file; for a DICOM series the folder or the ZIP archive that holds it.
     transforms : tuple of Path
         ITK text transforms that map points of the reference grid to points of this image
         (LPS, mm), applied first to last. Empty: the file lies on the grid already.
     binarize : {"mask", "nonzero"}
         For masks: ``mask`` demands values 0 and 1; ``nonzero`` takes every nonzero voxel (a
         brain mask from a skull-stripped image). Images ignore it.
+    series : SeriesFiles or None
+        Its files, for a DICOM series.
     """
 
     path: Path
     transforms: tuple[Path, ...] = ()
     binarize: Literal["mask", "nonzero"] = "mask"
+    series: SeriesFiles | None = None
+
+    @property
+    def shown(self) -> str:
+        """What messages call it."""
+        return self.series.label if self.series else shown(self.path)
 
 
 @dataclass(frozen=True)
@@ -63,6 +94,11 @@ class SubjectSources:
     left_out : str
         Why the dataset itself makes no subject of this folder (it holds a truth, and no image).
         Listed, and not counted as a failure. Empty for every other subject.
+    needs_brainmask : bool
+        Whether a subject without brain mask has a problem; False for other parts of the body.
+    decisions : mapping of str to str
+        What the adapter chose and why (``t0 t2w``: this series of five, since …). Goes into the
+        ledger with the subject.
     """
 
     subject: str
@@ -74,6 +110,8 @@ class SubjectSources:
     sessions: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     left_out: str = ""
+    needs_brainmask: bool = True
+    decisions: Mapping[str, str] = field(default_factory=dict)
 
     def files(self) -> dict[str, ImageSource]:
         """Every file of the subject by what it is: ``t0 flair``, ``brainmask``, …"""
