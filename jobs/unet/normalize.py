@@ -79,7 +79,10 @@ def brain_scale(image: NDArray[np.float32], brainmask: NDArray[np.bool_]) -> Bra
 
 
 def normalized(
-    image: NDArray[np.float32], brainmask: NDArray[np.bool_], scale: BrainScale
+    image: NDArray[np.float32],
+    brainmask: NDArray[np.bool_],
+    scale: BrainScale,
+    out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Image, or any part of it, as the network sees it.
 
@@ -90,14 +93,20 @@ def normalized(
         The same part of the brain mask.
     scale : BrainScale
         Of the whole image.
+    out : (x, y, z) float32 ndarray, optional
+        Where to put the result; may be `image` itself.
 
     Returns
     -------
     (x, y, z) float32 ndarray
         Robust z within `RANGE`; 0 outside the brain, and everywhere where the width is 0.
     """
+    out = np.empty_like(image) if out is None else out
     if scale.width == 0:
-        return np.zeros(image.shape, np.float32)
-    z = (image - np.float32(scale.centre)) * np.float32(1 / scale.width)
-    np.clip(z, *RANGE, out=z)
-    return np.where(brainmask, z, np.float32(0))
+        out[...] = 0
+        return out
+    np.subtract(image, np.float32(scale.centre), out=out)
+    out *= np.float32(1 / scale.width)
+    np.clip(out, *RANGE, out=out)
+    np.copyto(out, np.float32(0), where=~brainmask)
+    return out
