@@ -127,21 +127,32 @@ class ShardReader:
     ) -> None:
         chunks, shards = self.array.chunks, self.array.shards or ()
         index = shard.index()
-        inside = [
-            slice(max(w.start - o, 0), min(w.stop - o, s))
-            for w, o, s in zip(window, origin, shards, strict=True)
+        axes = [
+            _parts(w, o, s, c) for w, o, s, c in zip(window, origin, shards, chunks, strict=True)
         ]
-        for cell in product(*(_cells(w, c) for w, c in zip(inside, chunks, strict=True))):
-            offset, size = index[cell]
-            if offset == EMPTY:
-                continue
-            block = shard.chunk(int(offset), int(size))
-            source, target = [], []
-            for i, c, w, o, whole in zip(cell, chunks, inside, origin, window, strict=True):
-                low, high = max(w.start, i * c), min(w.stop, (i + 1) * c)
-                source.append(slice(low - i * c, high - i * c))
-                target.append(slice(low + o - whole.start, high + o - whole.start))
-            values[tuple(target)] = block[tuple(source)]
+        for parts in product(*axes):
+            cells, sources, targets = zip(*parts, strict=True)
+            offset, size = index[cells]
+            if offset != EMPTY:
+                values[targets] = shard.chunk(int(offset), int(size))[sources]
+
+
+def _parts(window: slice, origin: int, shard: int, edge: int) -> list[tuple[int, slice, slice]]:
+    """Along one axis: the inner chunks of a shard that a window touches.
+
+    Returns
+    -------
+    list of (int, slice, slice)
+        Number of the chunk, what is wanted of it, and where in the window that goes.
+    """
+    start, stop = max(window.start - origin, 0), min(window.stop - origin, shard)
+    shift = origin - window.start
+    found = []
+    for cell in _cells(slice(start, stop), edge):
+        low, high = max(start, cell * edge), min(stop, (cell + 1) * edge)
+        source = slice(low - cell * edge, high - cell * edge)
+        found.append((cell, source, slice(low + shift, high + shift)))
+    return found
 
 
 class _Shard:

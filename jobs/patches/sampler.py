@@ -160,6 +160,10 @@ class PatchSource:
         """Where the patch of this number lies; reads nothing."""
         return self._drawing(number)
 
+    def box(self, draw: Draw) -> Box:
+        """Voxels x, y, z of the subject's grid that a patch covers; may reach beyond the grid."""
+        return self._cuts[draw.subject].box(draw.centre)
+
     def __getitem__(self, number: int) -> Patch:
         """The patch of this number, 0 or more."""
         return self.read(self.draw(number))
@@ -183,7 +187,7 @@ class PatchSource:
             for values, channel in zip(image, has, strict=True):
                 if channel is not None:
                     scale = index.scales[draw.timepoint, channel]
-                    values[...] = normalized(values, brain[0], scale)
+                    normalized(values, brain[0], scale, out=values)
         affine = index.grid.matrix @ cut.to_subject(draw.centre)
         return Patch(image, label, brain, np.array(present), affine, draw)
 

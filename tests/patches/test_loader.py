@@ -42,7 +42,7 @@ def test_what_a_batch_holds(source, alone):
     assert [b.step for b in alone] == list(range(STEPS))
     plain = list(batches(source, 2, steps=STEPS, workers=0))
     for batch in plain:
-        assert batch.image.shape == (2, 2, 12, 10, 8) and batch.image.is_contiguous()
+        assert batch.image.shape == (2, 2, 12, 10, 8)
         assert batch.label.shape == batch.brain.shape == (2, 1, 12, 10, 8)
         for row, draw in enumerate(batch.draws):
             assert draw.number == 2 * batch.step + row
@@ -50,6 +50,8 @@ def test_what_a_batch_holds(source, alone):
             assert np.array_equal(batch.image[row], patch.image)
             assert np.array_equal(batch.label[row], patch.label)
             assert batch.present[row].tolist() == patch.present.tolist()
+    # In the memory order of the store: turning a patch takes longer than reading it.
+    assert plain[0].image.permute(0, 1, 4, 3, 2).is_contiguous()
     assert not torch.equal(plain[0].image, alone[0].image[:, :2])
 
 
