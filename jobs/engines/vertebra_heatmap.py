@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from jobs.engines.base import EngineInput, Localization, Localizer
 from jobs.engines.options import EngineOptions, digest_options, parse_options
 from jobs.heatmaps import LEVELS
+from jobs.heatmaps.centroids import centroid_file
 from jobs.heatmaps.sagittal import SagittalView, sagittal_view
 from lamstore.errors import EngineError, GridError, MissingWeightsError, VoxelError
 
 if TYPE_CHECKING:
+    from jobs.heatmaps.guided import Guided
     from jobs.heatmaps.inference import Found, Machine, Member
 
 DEFAULT = Path(__file__).parent.parent / "heatmaps" / "default"
@@ -44,11 +46,15 @@ class VertebraHeatmapOptions(EngineOptions):
     slices : {"all", "middle"}
         ``middle`` repeats the prior system: the series scaled to 8 bit by its minimum and
         maximum, only its middle slice, 160 × 160.
+    centroids : str or None
+        Pattern of the centroid files of a segmentation tool (VerSe, SPINEPS) with ``{subject}``,
+        ``*`` allowed: ``/data/derivatives/sub-{subject}/*_ctd.json``. With it the networks look at
+        a patch around each level's centroid and nowhere else.
     modality : str
     device : str
         ``auto`` is ``cuda`` where there is one.
     precision : {"float32", "bfloat16", "float16"}
-        Of the convolutions.
+        Of the convolutions: bfloat16 is twice as fast where the processor has it.
     batch : int
         Slices at a time. Decides speed and memory only, and so does `device`.
     """
@@ -56,9 +62,10 @@ class VertebraHeatmapOptions(EngineOptions):
     weights: tuple[Path, ...] = ()
     views: Annotated[tuple[ViewName, ...], Field(min_length=1)] = ("plain",)
     slices: Literal["all", "middle"] = "all"
+    centroids: str | None = None
     modality: str = "t2w"
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     batch: int = Field(default=16, ge=1)
 
     @field_validator("weights", "views")
@@ -68,6 +75,15 @@ class VertebraHeatmapOptions(EngineOptions):
         if len(set(stems)) != len(stems):
             raise ValueError(f"names must differ, got {stems}")
         return names
+
+    @model_validator(mode="after")
+    def _guided_alone(self) -> VertebraHeatmapOptions:
+        if self.centroids is not None:
+            if "{subject}" not in self.centroids:
+                raise ValueError("centroids must hold {subject}")
+            if self.slices == "middle" or any(v in self.views for v in ("larger", "smaller")):
+                raise ValueError("centroids go with slices 'all' and views that do not zoom")
+        return self
 
 
 class VertebraHeatmap(Localizer):
@@ -150,12 +166,19 @@ class VertebraHeatmap(Localizer):
             The grid is not that of a sagittal series.
         VoxelError
             Values that are not finite.
+        MissingInputError, UnreadableInputError
+            A subject has no file of centroids, or more than one, or one that cannot be read.
         """
         self.require(inputs)
         view, stack = self._series(inputs)
-        found = self._found(stack, view)
+        if self.options.centroids is None:
+            found = self._found(stack, view)
+            planes = found.planes()
+        else:
+            guided = self._guided(stack, view, inputs)
+            found, planes = guided.found, guided.planes
         heatmap = view.volume(found.stack(stack.shape))
-        return Localization(np.ascontiguousarray(heatmap), found.planes())
+        return Localization(np.ascontiguousarray(heatmap), planes)
 
     def _series(self, inputs: EngineInput) -> tuple[SagittalView, NDArray[np.float32]]:
         image = inputs.images[self.options.modality]
@@ -178,10 +201,25 @@ class VertebraHeatmap(Localizer):
     def _found(self, stack: NDArray[np.float32], view: SagittalView) -> Found:
         from jobs.heatmaps.inference import find_levels
 
+        spacing_mm = view.spacing_mm[1:]
+        return find_levels(self._members, stack, spacing_mm, self.options.slices, self._machine)
+
+    def _guided(
+        self, stack: NDArray[np.float32], view: SagittalView, inputs: EngineInput
+    ) -> Guided:
+        from jobs.heatmaps.centroids import gaps, level_centres, read_centroids, to_voxels
+        from jobs.heatmaps.guided import find_around
+
+        path = centroid_file(self.options.centroids or "", inputs.subject)
+        voxels = level_centres(gaps(to_voxels(read_centroids(path), inputs.grid)))
+        centres = {k: view.index(v[None], inputs.grid.shape)[0] for k, v in voxels.items()}
+        return find_around(self._members, stack, view.spacing_mm[1:], centres, self._machine)
+
+    @property
+    def _members(self) -> list[Member]:
         if self._loaded is None:
             raise EngineError(f"engine '{self.name}' was not loaded", remedy="call load() first")
-        spacing_mm = view.spacing_mm[1:]
-        return find_levels(self._loaded, stack, spacing_mm, self.options.slices, self._machine)
+        return self._loaded
 
     @cached_property
     def _files(self) -> tuple[Path, ...]:
