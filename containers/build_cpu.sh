@@ -11,6 +11,8 @@
 #   APPTAINER           the program to build with                       (default apptainer in PATH)
 #   LAMSTORE_SIF_CACHE  where images are kept                           (default ~/.cache/lamstore/sif)
 #   MIRROR              the Debian mirror                               (default: this machine's own)
+#   TORCH               "no" leaves torch and what needs it out: no neural engine, no training,
+#                       300 MB and more than a minute less             (default yes)
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -19,6 +21,8 @@ APPTAINER=${APPTAINER:-apptainer}
 CACHE=${LAMSTORE_SIF_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/lamstore/sif}
 DEFINITION=$ROOT/containers/lamstore-cpu.def
 PACKAGES=(lamstore jobs analysis hpc)
+TORCH=${TORCH:-yes}
+NEURAL=(torch monai tensorboard tensorboard_data_server grpcio sympy mpmath networkx)
 
 fail() {
     echo "build_cpu.sh: $*" >&2
@@ -40,6 +44,7 @@ sources() {
 
 content_digest() {
     {
+        echo "torch: $TORCH"
         constraints
         sha256sum <"$DEFINITION"
         (cd "$ROOT" && sources | xargs -0 sha256sum)
@@ -56,6 +61,14 @@ prepare_wheels() {
     "$PYTHON" -m pip wheel --quiet --no-deps --wheel-dir "$work/wheels" "$work/source"
     "$PYTHON" -m pip wheel --quiet --constraint "$work/constraints.txt" \
         --wheel-dir "$work/wheels" "$work"/wheels/lamstore-*.whl
+    [[ $TORCH == yes ]] || drop_neural "$work/wheels"
+}
+
+drop_neural() {
+    local package
+    for package in "${NEURAL[@]}"; do
+        rm -f "$1/$package"-*.whl
+    done
 }
 
 mirror() {
@@ -83,6 +96,7 @@ main() {
     command -v "$APPTAINER" >/dev/null || fail "no $APPTAINER; run tests/cluster/apptainer.sh"
     "$PYTHON" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' ||
         fail "$PYTHON is not Python 3.11, which is the image's"
+    [[ $TORCH == yes || $TORCH == no ]] || fail "TORCH is '$TORCH', neither yes nor no"
     digest=$(content_digest)
     image=$CACHE/lamstore-cpu-$digest.sif
     mkdir -p "$CACHE"
