@@ -13,14 +13,14 @@ steps_per_epoch: 100
 epochs: 30
 split: {rule: kfold, folds: 5, fold: 0}   # or leave_one_out, hold_out, subjects, file, all
 loss: {name: dice_bce}         # or tversky, focal_tversky with alpha, beta, gamma
-optimizer: {name: adamw, lr: 1.0e-3}
-schedule: {name: cosine, warmup_steps: 100}
+optimizer: {name: adamw, lr: 2.0e-3}
+schedule: {name: cosine, warmup: 0.07}
 augment:
   transplant:                  # real lesion shapes in other people's white matter; null: none
-    share: 0.5
+    share: 0.35
     masks: []                  # globs of NIfTI lesion masks beside those of the study itself
     common_space: false        # true when study and masks are all in MNI space
-  modality_dropout: 0.15
+  modality_dropout: 0.2
 validate_every: 5
 patience: null
 seed: 0

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from jobs.patches.sampler import Patch
 from jobs.training.augment_intensity import intensity
 from jobs.training.augment_spatial import cropped, spatial
+from jobs.training.augment_tissue import tissue_contrast
 from jobs.training.config import AugmentConfig, Edges, Spacing
+from jobs.training.look import Looks
 from jobs.training.transplant import Transplanter
 
 
@@ -31,15 +33,19 @@ class Augmenter:
     spacing_mm : (3,) tuple of float
     config : AugmentConfig or None
         None only crops.
+    channels : tuple of str
     optional : tuple of bool
         Which channels may be dropped.
+    looks : Looks or None
     transplanter : Transplanter or None
     """
 
     edges: Edges
     spacing_mm: Spacing
     config: AugmentConfig | None
+    channels: tuple[str, ...]
     optional: tuple[bool, ...]
+    looks: Looks | None = None
     transplanter: Transplanter | None = None
 
     def __call__(self, patch: Patch, random: np.random.Generator) -> Patch:
@@ -50,6 +56,8 @@ class Augmenter:
             where = patch.affine
             subject = patch.draw.subject
             image, label = graft(image, label, patch.brain[0], where, subject, random)
+        if self.config is not None and random.random() < self.config.tissue_contrast:
+            image = self._recontrasted(image, label, patch.draw.subject, random)
         stack = _stack(image, label, patch.brain[0])
         stack = self._placed(stack, random)
         brain = stack[-1] > 0.5
@@ -68,6 +76,19 @@ class Augmenter:
             brain=brain.numpy()[None],
             present=present,
         )
+
+    def _recontrasted(
+        self,
+        image: NDArray[np.float32],
+        label: NDArray[np.bool_],
+        subject: str,
+        random: np.random.Generator,
+    ) -> NDArray[np.float32]:
+        assert self.config is not None
+        if self.looks is None:
+            return image
+        by = float(random.uniform(*self.config.tissue_contrast_by))
+        return tissue_contrast(image, label, self.looks.of(subject), self.channels, by)
 
     def _placed(self, stack: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
         if self.config is None:

@@ -21,6 +21,8 @@ from jobs.training.config import AugmentConfig, Spacing
 
 Random = np.random.Generator
 
+CURVE_RANGE, CURVE_STEPS = (-5.0, 8.0), 1300
+"""Of the random curve: all that normalization leaves."""
 RANGE = (-2.5, 3.0)
 """Normalized brain intensities between which gamma bends: about the 1st and 99th percentile."""
 
@@ -29,6 +31,8 @@ def intensity(image: Tensor, spacing_mm: Spacing, config: AugmentConfig, random:
     """One normalized channel (x, y, z), changed as drawn; the input may be overwritten."""
     if random.random() < config.bias_field:
         image = _bias(image, config.bias_strength, random)
+    if random.random() < config.curve:
+        image = _curve(image, config.curve_knots, config.curve_slope, random)
     if random.random() < config.gamma:
         image = _gamma(image, random.uniform(*config.gamma_range))
     if random.random() < config.gain:
@@ -53,6 +57,19 @@ def _bias(image: Tensor, strength: float, random: Random) -> Tensor:
     field.set_random_state(_seed(random))
     raised = image[None] - RANGE[0]
     return torch.as_tensor(field(raised))[0] + RANGE[0]
+
+
+def _curve(image: Tensor, knots: int, slope: tuple[float, float], random: Random) -> Tensor:
+    """A monotone curve that keeps 0, where normalization puts the middle of normal tissue."""
+    at = np.linspace(*CURVE_RANGE, knots)
+    slopes = np.exp(random.uniform(*np.log(slope), knots - 1))
+    values = np.concatenate([[0.0], np.cumsum(slopes * np.diff(at))])
+    values -= np.interp(0, at, values)
+    # A step of the table is 0.01: finer than what bf16 resolves of a lesion's intensity.
+    table = np.interp(np.linspace(*CURVE_RANGE, CURVE_STEPS + 1), at, values).astype(np.float32)
+    low, high = CURVE_RANGE
+    index = ((image - low) * (CURVE_STEPS / (high - low))).clamp_(0, CURVE_STEPS)
+    return torch.from_numpy(table)[index.to(torch.int32)]
 
 
 def _gamma(image: Tensor, gamma: float) -> Tensor:

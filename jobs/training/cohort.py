@@ -29,7 +29,7 @@ from jobs.training.augment import Augmenter
 from jobs.training.config import Edges, SplitConfig, TrainConfig, TransplantConfig
 from jobs.training.donors import Donor, donor_of, read_donors
 from jobs.training.evaluate import Scan, read_scan
-from jobs.training.look import LesionLook, lesion_look, pooled
+from jobs.training.look import LesionLook, Looks, lesion_look, pooled
 from jobs.training.transplant import Transplanter
 from jobs.unet.normalize import normalized
 from lamstore.errors import ConfigError
@@ -85,15 +85,19 @@ def open_cohort(config: TrainConfig) -> Cohort:
     validation = tuple((s, t) for s in fold.validation for t in indexes[s].lesions)
     source = PatchSource(study, fold.train, _sampling(config))
     store = Store(study.store_path)
-    graft = config.augment.transplant if config.augment else None
-    donors, left_out, transplanter = [], [], None
-    if graft is not None and graft.share > 0:
-        donors, left_out = _donors(graft, store, indexes, fold)
+    augment, looks, transplanter = config.augment, None, None
+    graft = augment.transplant if augment else None
+    if augment is not None and (graft is not None or augment.tissue_contrast):
         looks = _looks(store, indexes, source.cases, config.channels)
-        common = pooled(list(looks.values()))
-        transplanter = Transplanter(donors, looks, common, config.channels, graft)
+    donors: list[Donor] = []
+    left_out: list[str] = []
+    if graft is not None and looks is not None:
+        donors, left_out = _donors(graft, store, indexes, fold)
+        transplanter = Transplanter(donors, looks, config.channels, graft)
     optional = tuple(channel not in config.needed for channel in config.channels)
-    augmenter = Augmenter(config.patch, config.spacing_mm, config.augment, optional, transplanter)
+    augmenter = Augmenter(
+        config.patch, config.spacing_mm, augment, config.channels, optional, looks, transplanter
+    )
     names = tuple(donor.name for donor in donors)
     return Cohort(study, splits, fold, source, augmenter, validation, names, tuple(left_out))
 
@@ -204,16 +208,16 @@ def _looks(
     indexes: Mapping[str, SubjectIndex],
     cases: Sequence[tuple[str, str]],
     channels: tuple[str, ...],
-) -> dict[str, LesionLook]:
+) -> Looks:
     picked = np.linspace(0, len(cases) - 1, min(len(cases), MOST_LOOKS)).round().astype(int)
-    looks = {}
+    own: dict[str, LesionLook] = {}
     for subject, timepoint in (cases[i] for i in picked):
         scan = read_scan(store, subject, timepoint, channels)
         images = _normalized(scan, indexes[subject], channels)
-        look = lesion_look(images, scan.truth, scan.brain, scan.grid.spacing_mm)
+        look = lesion_look(images, scan.truth, scan.brain, scan.grid.spacing_mm, channels)
         if look is not None:
-            looks[subject] = look
-    return looks
+            own[subject] = look
+    return Looks(own, pooled(list(own.values())))
 
 
 def _normalized(

@@ -75,8 +75,8 @@ class OptimizerConfig(_Section):
     """AdamW or SGD with Nesterov momentum."""
 
     name: Literal["adamw", "sgd"] = "adamw"
-    lr: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=1e-4, ge=0)
+    lr: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
     momentum: float = Field(default=0.99, ge=0, lt=1)
 
 
@@ -84,8 +84,9 @@ class ScheduleConfig(_Section):
     """How the learning rate moves, after a linear warmup."""
 
     name: Literal["cosine", "plateau", "constant"] = "cosine"
-    warmup_steps: int = Field(default=100, ge=0)
-    end: Share = 0.01
+    warmup: Share = 0.07
+    """Of all steps, in which the rate rises."""
+    end: Share = 0.0
     """Last learning rate of ``cosine`` and least one of ``plateau``, as a share of the first."""
     factor: float = Field(default=0.5, gt=0, lt=1)
     patience: int = Field(default=5, ge=0)
@@ -95,7 +96,7 @@ class ScheduleConfig(_Section):
 class TransplantConfig(_Section):
     """Real lesion masks placed into normal-appearing tissue of a training patch."""
 
-    share: Share = 0.5
+    share: Share = 0.35
     """Of patches that get lesions."""
     masks: tuple[str, ...] = ()
     """Globs of NIfTI masks; lesions of the training subjects themselves are always used."""
@@ -127,6 +128,14 @@ class AugmentConfig(_Section):
     scale: float = Field(default=0.15, ge=0, lt=1)
     elastic_mm: float = Field(default=2.0, ge=0)
     """Standard deviation of smooth displacements, applied together with the affine."""
+    curve: Share = 0.5
+    """A random monotone curve of intensity through `curve_knots` points."""
+    curve_knots: int = Field(default=6, ge=2)
+    curve_slope: tuple[float, float] = (0.6, 1.6)
+    tissue_contrast: Share = 0.4
+    """Brightens or dims grey matter on FLAIR against white matter, where T1W tells them apart."""
+    tissue_contrast_by: tuple[float, float] = (-0.5, 0.8)
+    """As a multiple of the contrast of the subject's lesions."""
     gain: Share = 0.3
     gain_by: float = Field(default=0.15, ge=0)
     offset_by: float = Field(default=0.15, ge=0)
@@ -140,7 +149,7 @@ class AugmentConfig(_Section):
     low_resolution_zoom: tuple[float, float] = (0.4, 1.0)
     shift_suite: Share = 0.2
     """One shift of suite ``shift_v1`` at a random level."""
-    modality_dropout: Share = 0.15
+    modality_dropout: Share = 0.2
     """Each optional channel is blanked with this probability, never all of them."""
     transplant: TransplantConfig | None = TransplantConfig()
 
@@ -171,16 +180,19 @@ class TrainConfig(_Section):
     spacing_mm: Spacing = (1.0, 1.0, 1.0)
     patch: Edges = (64, 64, 64)
     batch: int = Field(default=2, ge=1)
-    lesion_share: Share = 0.5
+    lesion_share: Share = 0.65
     """Of patches that are centred on a lesion; the others anywhere in the brain."""
     lesion_alpha: float = Field(default=0.0, ge=0, le=1)
     """Lesions are drawn by volume to this power: 0, each alike; 1, by voxel."""
-    jitter: float = Field(default=0.25, ge=0, le=0.5)
+    jitter: float = Field(default=0.3, ge=0, le=0.5)
     """How far a centre moves, as a share of the patch's edge."""
     steps_per_epoch: int = Field(default=100, ge=1)
     epochs: int = Field(default=30, ge=1)
     split: SplitConfig = SplitConfig()
     network: NetworkConfig = NetworkConfig()
+    prior: float = Field(default=0.02, gt=0, lt=1)
+    """Probability that an untrained network gives: where lesions are few it otherwise stays for a
+    thousand steps on the plateau of saying nothing anywhere."""
     loss: Annotated[LossConfig, BeforeValidator(_named)] = LossConfig()
     optimizer: Annotated[OptimizerConfig, BeforeValidator(_named)] = OptimizerConfig()
     schedule: Annotated[ScheduleConfig, BeforeValidator(_named)] = ScheduleConfig()

@@ -27,6 +27,7 @@ from jobs.training.optimize import (
     Average,
     Schedule,
     build_optimizer,
+    expect,
     pick_device,
     pick_precision,
 )
@@ -79,7 +80,9 @@ class Trainer:
         self.device = pick_device(config)
         self._precision = pick_precision(config, self.device)
         torch.manual_seed(config.seed)
-        self.module = build_network(config.spec).to(self.device)
+        self.module = build_network(config.spec)
+        expect(self.module, config.prior)
+        self.module = self.module.to(self.device)
         last = config.channels_last
         self._format = torch.channels_last_3d if last else torch.contiguous_format
         self.module = self.module.to(memory_format=self._format)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import cos, pi
+from math import cos, log, pi
 
 import torch
 from torch import Tensor, nn
@@ -44,10 +44,11 @@ class Schedule:
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""
         config = self._config
-        warm = min(1.0, (step + 1) / (config.warmup_steps + 1))
+        rising = round(config.warmup * self._steps)
+        warm = min(1.0, (step + 1) / (rising + 1))
         if config.name == "cosine":
-            left = max(1, self._steps - config.warmup_steps)
-            done = min(1.0, max(0, step - config.warmup_steps) / left)
+            left = max(1, self._steps - rising)
+            done = min(1.0, max(0, step - rising) / left)
             return self._lr * warm * (config.end + (1 - config.end) * (1 + cos(pi * done)) / 2)
         return self._lr * warm * self._scale
 
@@ -119,6 +120,17 @@ class Average:
 def _floats(module: nn.Module) -> dict[str, Tensor]:
     named = dict(module.named_parameters()) | dict(module.named_buffers())
     return {name: t for name, t in named.items() if t.is_floating_point()}
+
+
+@torch.no_grad()
+def expect(module: nn.Module, prior: float) -> None:
+    """Set the biases of a fresh network's heads so that it begins at a probability of `prior`."""
+    bias = log(prior / (1 - prior))
+    for layer in module.modules():
+        convolves = isinstance(layer, nn.Conv3d | nn.ConvTranspose3d)
+        if convolves and layer.out_channels == 1 and layer.bias is not None:
+            # Where a norm follows, a bias has no effect: only the heads feel this.
+            layer.bias.fill_(bias)
 
 
 def pick_device(config: TrainConfig) -> torch.device:

@@ -1,17 +1,15 @@
-"""What does a network in training say of a whole scan? The inference of the engine ``unet``."""
+"""What does a network in training say of a whole scan? What the engine ``unet`` would say."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from jobs.training.config import TrainConfig
 from jobs.training.evaluate import Scan
-from jobs.unet.fast import fast_on_cpu
-from jobs.unet.inference import Windows
-from jobs.unet.normalize import brain_scale, normalized
+from jobs.unet.brain import How, Member, view_of
+from jobs.unet.weights import Facts
 
 
 class Predictor:
@@ -20,28 +18,17 @@ class Predictor:
     Parameters
     ----------
     module : nn.Module
-        In evaluation mode.
+    facts : Facts
     config : TrainConfig
     """
 
-    def __init__(self, module: nn.Module, config: TrainConfig) -> None:
-        self._config = config
-        self._device = next(module.parameters()).device
-        on_cpu = self._device.type == "cpu"
-        self._network = fast_on_cpu(module, torch.float32) if on_cpu else module
-        self._batch = 1 if on_cpu else 8
+    def __init__(self, module: nn.Module, facts: Facts, config: TrainConfig) -> None:
+        device = next(module.parameters()).device.type
+        self._how = How(overlap=config.overlap, device=device)
+        self._member = Member(module, facts, self._how)
 
     def __call__(self, scan: Scan) -> NDArray[np.float32]:
         """Lesion probability (x, y, z) of a scan on its own grid; 0 outside the brain."""
-        blank = np.zeros(scan.grid.shape, np.float32)
-        images = [
-            blank if i is None else normalized(i, scan.brain, brain_scale(i, scan.brain))
-            for i in (scan.images.get(c) for c in self._config.channels)
-        ]
-        patch, overlap = self._config.patch, self._config.overlap
-        windows = Windows.over(scan.brain, patch, overlap, self._device)
-        logits = windows.logits(images, self._network, self._batch, torch.float32)
-        found = blank.copy()
-        found[windows.box] = torch.sigmoid(logits).cpu().numpy()
-        found *= scan.brain
-        return found
+        member, spacing_mm = self._member, self._member.facts.spacing_mm
+        view = view_of(scan.images, scan.brain, scan.grid, spacing_mm, member.window, self._how)
+        return member.probabilities(view)[0]

@@ -155,14 +155,15 @@ class _Judge:
     """Validates a network, and keeps the best with pictures of what it finds."""
 
     def __init__(self, config: TrainConfig, recipe: str, cohort: Cohort, files: Files) -> None:
-        self._config, self._recipe, self._cohort, self._files = config, recipe, cohort, files
+        self._config, self._cohort, self._files = config, cohort, files
+        self._facts = _facts(config, recipe, cohort)
         self._slices: dict[str, NDArray[Any]] = {}
 
     def validate(self, module: nn.Module) -> list[Row]:
         """Rows of all validation scans."""
         from jobs.training.predict import Predictor
 
-        predict = Predictor(module, self._config)
+        predict = Predictor(module, self._facts, self._config)
         store, rows = Store(self._cohort.study.store_path), []
         self._slices = {}
         for number, (subject, timepoint) in enumerate(self._cohort.validation):
@@ -175,25 +176,27 @@ class _Judge:
 
     def keep(self, module: nn.Module) -> None:
         """Write the module's weights, and slices of the last validation."""
-        config, fold = self._config, self._cohort.fold
-        facts = Facts(
-            network=config.spec,
-            required=config.needed,
-            spacing_mm=config.spacing_mm,
-            patch=config.patch,
-            threshold=config.threshold,
-            recipe=self._recipe,
-            notes={
-                "name": config.name,
-                "seed": config.seed,
-                "trained_on": list(fold.train),
-                "validated_on": list(fold.validation),
-                "donors": len(self._cohort.donors),
-            },
-        )
-        save_weights(self._files.best, module, facts)
+        save_weights(self._files.best, module, self._facts)
         if self._slices:
             np.savez_compressed(self._files.folder / "cases.npz", **self._slices)
+
+
+def _facts(config: TrainConfig, recipe: str, cohort: Cohort) -> Facts:
+    return Facts(
+        network=config.spec,
+        required=config.needed,
+        spacing_mm=config.spacing_mm,
+        patch=config.patch,
+        threshold=config.threshold,
+        recipe=recipe,
+        notes={
+            "name": config.name,
+            "seed": config.seed,
+            "trained_on": list(cohort.fold.train),
+            "validated_on": list(cohort.fold.validation),
+            "donors": len(cohort.donors),
+        },
+    )
 
 
 def _slices(

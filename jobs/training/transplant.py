@@ -9,7 +9,7 @@ are united.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,14 +19,16 @@ from scipy.ndimage import gaussian_filter
 from jobs.metrics.components import Mask, bounding_box, grow_box
 from jobs.training.config import TransplantConfig
 from jobs.training.donors import MIRROR, Affine, Donor, Labels
-from jobs.training.look import LesionLook
+from jobs.training.look import LesionLook, Looks
 
 Image = NDArray[np.float32]
 Random = np.random.Generator
 
-TOLERANCE = 1.2
+TOLERANCE, TOLERANCE_T1W = 1.2, 0.8
 """How far, in normalized units, tissue may be from the subject's white matter and still be taken
-for it. Brain-wide z-scores: white and grey matter lie about one apart on T1W."""
+for it. White and grey matter lie about 1.5 apart on T1W."""
+DARK = 1.5
+"""Normalized units below white matter at which fluid begins: no lesion is placed in it."""
 TISSUE_SHARE = 0.6
 """Of a lesion's voxels that must lie in such tissue."""
 TRIES = 4
@@ -35,7 +37,7 @@ FAR_MM = 15.0
 """How far a whole pattern of lesions is moved when it does not keep its place."""
 LEAST_SHARE = 0.35
 """Below this share of lesion a voxel of the placed edge is not labelled lesion."""
-FAINTEST = 0.65
+FAINTEST = 0.8
 """Least share of the full contrast that a single lesion of a patch has."""
 
 
@@ -46,17 +48,14 @@ class Transplanter:
     Attributes
     ----------
     donors : sequence of Donor
-    looks : mapping of subject to LesionLook
-    common : LesionLook
-        For subjects that have none of their own.
+    looks : Looks
     channels : tuple of str
         Modalities of the patches' channels.
     config : TransplantConfig
     """
 
     donors: Sequence[Donor]
-    looks: Mapping[str, LesionLook]
-    common: LesionLook
+    looks: Looks
     channels: tuple[str, ...]
     config: TransplantConfig
 
@@ -86,7 +85,7 @@ class Transplanter:
         images : (c, x, y, z) float32 ndarray
         truth : (x, y, z) bool ndarray
         """
-        look = self.looks.get(subject, self.common)
+        look = self.looks.of(subject)
         has = np.array([float(np.ptp(image)) > 0 for image in images])
         usable = has & np.isfinite(look.tissue) & np.isfinite(look.contrast).all(axis=0)
         if not usable.any():
@@ -145,14 +144,16 @@ class Transplanter:
         assert whole is not None
         x, y, z = (int(np.ceil(4 * s)) for s in sigma)
         box = grow_box(whole, (x, y, z), placed.shape)
-        placed, inside = placed[box], brain[box]
+        placed, inside = placed[box], brain[box].copy()
+        for c in np.flatnonzero(usable):
+            inside &= images[(c, *box)] > look.tissue[c] - DARK
         # Tiny lesions all but vanish under a symmetric blur; scanners blur them less.
         shape = np.clip(1.15 * gaussian_filter((placed > 0).astype(np.float32), sigma), 0, 1)
         opacity = random.uniform(FAINTEST, 1, int(placed.max()) + 1).astype(np.float32)
         alpha = shape * inside * np.where(placed > 0, opacity[placed], opacity.mean())
         alpha *= 1 + self.config.texture * _smooth_noise(placed.shape, random)
         np.clip(alpha, 0, 1, out=alpha)
-        own = look.contrast[random.integers(len(look.contrast))]
+        own = look.contrast[random.choice(len(look.contrast), p=look.chances)]
         out = images.copy()
         for c in np.flatnonzero(usable):
             contrast = own[c] * random.uniform(*self.config.strength)
@@ -193,7 +194,8 @@ def normal_tissue(
     for c in np.flatnonzero(usable):
         away = images[c] - tissue[c]
         # White matter is the brightest tissue on T1W: brighter than the ring is still white.
-        normal &= (away > -TOLERANCE) if channels[c] == "t1w" else (np.abs(away) < TOLERANCE)
+        t1w = channels[c] == "t1w"
+        normal &= (away > -TOLERANCE_T1W) if t1w else (np.abs(away) < TOLERANCE)
     return normal
 
 
