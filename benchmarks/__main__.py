@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from benchmarks import cohort, science, volumes
+from benchmarks import cluster, cohort, science, volumes
 from benchmarks.timing import Row
 from hpc.provenance import versions
 
@@ -33,6 +33,8 @@ def rows(work: Path) -> Iterator[Row]:
     yield from cohort.planning(work)
     yield from science.metrics(DATA)
     yield from volumes.ingesting(DATA, work)
+    yield from patches.patches(DATA, work)
+    yield from cluster.rows(work)
 
 
 def render(found: Iterable[Row]) -> str:

@@ -183,13 +183,14 @@ class PatchSource:
         present = [(draw.timepoint, channel) in index.scales for channel in channels]
         has = [c if there else None for c, there in zip(channels, present, strict=True)]
         image = window.images(has)
-        if self.sampling.normalized:
+        if self.sampling.normalized:  # before it is resampled, as the engine does it
             for values, channel in zip(image, has, strict=True):
                 if channel is not None:
                     scale = index.scales[draw.timepoint, channel]
                     normalized(values, brain[0], scale, out=values)
         affine = index.grid.matrix @ cut.to_subject(draw.centre)
-        return Patch(image, label, brain, np.array(present), affine, draw)
+        arrays = window.resampled(image), window.resampled(label), window.resampled(brain)
+        return Patch(*arrays, np.array(present), affine, draw)
 
 
 def _cases(indexes: Mapping[str, SubjectIndex], sampling: Sampling) -> tuple[Case, ...]:
@@ -214,7 +215,7 @@ def _cases(indexes: Mapping[str, SubjectIndex], sampling: Sampling) -> tuple[Cas
 
 
 class _Window:
-    """The part of one scan that a patch covers, padded with zeros."""
+    """The voxels of one scan that a patch covers, on the patch's axes, padded with zeros."""
 
     def __init__(self, store: Store, cut: Cut, draw: Draw, shape: tuple[int, ...]) -> None:
         self._store, self._cut, self._draw = store, cut, draw
@@ -230,24 +231,33 @@ class _Window:
         )
 
     def images(self, channels: Sequence[str | None]) -> NDArray[np.float32]:
-        """(C, *edges) float32; zeros for a channel that is None."""
+        """(C, x, y, z) float32; zeros for a channel that is None."""
         block = self._zeros(len(channels), np.float32)
         target = self._cut.unturned(block)
         at = {"subject": self._draw.subject, "timepoint": self._draw.timepoint}
         for values, channel in zip(target, channels, strict=True):
             if channel is not None:
                 self._read("volume", values[None, None, None], at | {"modality": channel})
-        return self._resampled(block)
+        return block
 
     def mask(self, name: str) -> NDArray[np.bool_]:
-        """(1, *edges) bool; resampled, where at least half of a voxel is inside."""
-        block = self._zeros(1, np.float32 if self._cut.resamples else np.uint8)
+        """(1, x, y, z) bool."""
+        block = self._zeros(1, np.uint8)
         at = {"subject": self._draw.subject}
         lead: tuple[None, ...] = (None,)
         if name != "brainmask":
             at["timepoint"], lead = self._draw.timepoint, (None, None)
         self._read(name, self._cut.unturned(block)[0][lead], at)
-        return self._resampled(block) >= 0.5 if self._cut.resamples else block.view(np.bool_)
+        return block.view(np.bool_)
+
+    def resampled(self, block: NDArray[Any]) -> NDArray[Any]:
+        """(…, *edges) on the patch's grid; of a mask, where at least half of a voxel is inside."""
+        if not self._cut.resamples:
+            return block
+        moved = self._cut.resampled(
+            block.astype(np.float32, copy=False), self._box, self._draw.centre
+        )
+        return moved >= 0.5 if block.dtype == np.bool_ else moved
 
     def _zeros(self, count: int, dtype: type) -> NDArray[Any]:
         shape = self._cut.turned_shape(self._box)
@@ -257,8 +267,3 @@ class _Window:
         if all(side.stop > side.start for side in self._inside):
             lead = (slice(None),) * (into.ndim - 3)
             self._store.read_box(name, self._inside, into[lead + self._place], **at)
-
-    def _resampled(self, block: NDArray[Any]) -> NDArray[Any]:
-        if not self._cut.resamples:
-            return block
-        return self._cut.resampled(block, self._box, self._draw.centre)

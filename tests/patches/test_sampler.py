@@ -11,11 +11,17 @@ import pytest
 from jobs.patches.draw import Draw
 from jobs.patches.sampler import PatchSource, Sampling
 from jobs.unet.normalize import brain_scale, normalized
+from jobs.unet.resample import Placement
 from lamstore.errors import ConfigError
 from lamstore.shards import ShardReader
-from tests.patches.conftest import known
+from lamstore.store import Store
+from tests.patches.conftest import build, known
 
 RAW = Sampling(("flair", "t1w"), optional=("t1w",), patch_voxels=(12, 10, 8), normalized=False)
+
+
+SPACINGS = {"big": (5 / 3, 5 / 3, 10 / 3), "small": (10 / 3, 5 / 3, 5 / 3)}
+"""5/3 of the own spacings, towards R, A, S."""
 
 
 def looked_up(values, patch, fill=0):
@@ -89,10 +95,7 @@ def test_cache_changes_nothing(study):
         assert np.array_equal(with_cache[number].image, without[number].image)
 
 
-def test_resampled_patch_of_a_linear_image_is_exact(study, tmp_path):
-    from lamstore.store import Store
-    from tests.patches.conftest import build
-
+def test_resampled_patch_of_a_linear_image_is_exact(tmp_path):
     study = build(tmp_path / "linear")
     store = Store(study.store_path, writable=True)
     for subject in ("big", "small"):
@@ -119,6 +122,25 @@ def test_resampled_label_keeps_its_volume(study):
     patch = PatchSource(study, ["big"], sampling).read(Draw(0, "big", "t0", (15.0, 15.0, 8.0), -1))
     # The large lesion, 10 x 10 x 14 mm.
     assert patch.label.sum() == pytest.approx(1400, rel=0.1)
+
+
+@pytest.mark.parametrize("subject", ["big", "small"])
+def test_the_network_learns_on_what_the_engine_shows_it(study, subject):
+    one = known(subject)
+    # At 5/3 of the own spacing both grids have voxels at 2, 7, 12, … of the subject's.
+    image = one.images["flair"].astype(np.float32)
+    scaled = normalized(image, one.brain, brain_scale(image, one.brain))
+    sampling = Sampling(("flair",), patch_voxels=(6, 6, 6), spacing_mm=SPACINGS[subject])
+    placement = Placement.of(one.grid, one.grid.shape, SPACINGS[subject])
+    centre = np.zeros(3)
+    for axis, back in zip(placement.cut.order, placement.cut.reverse, strict=True):
+        centre[axis] = one.grid.shape[axis] - 1 - 12 if back else 12
+    draw = Draw(0, subject, "t0", tuple(centre.tolist()), -1)
+    patch = PatchSource(study, [subject], sampling).read(draw)
+    # The patch's fourth voxel is at 12, the engine's eighth.
+    there = (slice(4, 10),) * 3
+    assert np.allclose(patch.image[0], placement.to_training(scaled)[there], atol=1e-4)
+    assert np.array_equal(patch.brain[0], placement.mask_to_training(one.brain)[there])
 
 
 def test_a_spacing_within_a_percent_is_not_resampled(study):
