@@ -8,7 +8,6 @@ this module sees one form only.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lamstore.errors import AnalysisError
-from lamstore.units import NO_SHIFT
+from lamstore.errors import AnalysisError, ConfigError
+from lamstore.units import NO_SHIFT, parse_shift_label
 
 BASE = NO_SHIFT
 """Label of the images as acquired, and of no harmonization."""
@@ -30,10 +29,6 @@ MODES = ("t1_only", "both")
 
 LONGITUDINAL = ("delta_lesion_vol_mm3",)
 ROBUSTNESS = ("subject", "shift", "level", "delta_lesion_vol_mm3_base", "delta_lesion_vol_mm3")
-
-_LABEL = re.compile(
-    r"^(?P<name>[a-z][a-z0-9_]*)-(?P<level>\d+)(?:-(?P<mode>t1_only|both))?$", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True)
@@ -62,14 +57,16 @@ class ShiftLabel:
         AnalysisError
             For any other form (also for ``"none"``, which is no shift).
         """
-        match = _LABEL.match(label)
-        if match is None:
+        try:
+            name, level, mode = parse_shift_label(label)
+        except ConfigError as error:
+            raise AnalysisError(error.what, got=error.got, expected=error.expected) from error
+        if name == NO_SHIFT:
             raise AnalysisError(
-                "a shift label cannot be read",
-                got=repr(label),
-                expected="name-level or name-level-mode, such as gamma-1 or gamma-1-both",
+                f"{label!r} cannot be read as a shift: it says as acquired",
+                expected="name-level or name-level-mode",
             )
-        return cls(match["name"], int(match["level"]), match["mode"] or "t1_only")
+        return cls(name, level, mode)
 
     def __str__(self) -> str:
         tail = "" if self.mode == "t1_only" else f"-{self.mode}"

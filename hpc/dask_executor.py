@@ -79,7 +79,7 @@ class DaskExecutor:
         run.claim()
         with dask.config.set(CONFIG):
             self._cluster = make_cluster(run, profile, 0 if adapt else self._workers)
-        self._client: Any = Client(self._cluster)  # type: ignore[no-untyped-call]
+        self.client: Any = Client(self._cluster)  # type: ignore[no-untyped-call]
         if adapt:
             self._cluster.adapt(minimum_jobs=adapt[0], maximum_jobs=adapt[1])
         else:
@@ -116,7 +116,7 @@ class DaskExecutor:
     def close(self) -> None:
         """End the workers and make sure that they are gone."""
         with contextlib.suppress(Exception):  # a broken connection must not keep jobs alive
-            self._client.close()
+            self.client.close()
         self._cluster.close()
         jobs, give_up = list(self._run.jobs()), time.monotonic() + LEAVE_S
         while in_queue(jobs) and time.monotonic() < give_up:
@@ -147,7 +147,7 @@ class DaskExecutor:
     def _submit(self, batches: Mapping[str, list[Any]]) -> list[Any]:
         names = list(batches)
         gpu = any(name.startswith("infer") for name in names) and self._resources.gpu
-        found: list[Any] = self._client.map(
+        found: list[Any] = self.client.map(
             do_batch,
             [str(self._run.study.path)] * len(names),
             [self._run.id] * len(names),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from typing import Any
 import orjson
 
 from hpc.plan_file import plan_lines
-from hpc.provenance import study_digest
 from lamstore.config import digest
 from lamstore.study import Study
 from lamstore.units import Unit
@@ -32,8 +31,8 @@ class Facts:
 
     Attributes
     ----------
-    study_digest : str
-        Of study.yaml.
+    text : str
+        Digest of study.yaml as it is written: the folder may move with its cohort.
     code : str
         Of the program's files, see `code_digest`.
     engines : mapping of name to shift labels
@@ -43,7 +42,7 @@ class Facts:
         Of the jobs that close a study.
     """
 
-    study_digest: str
+    text: str
     code: str
     engines: Mapping[str, Sequence[str]]
     jobs: Sequence[str]
@@ -55,7 +54,7 @@ def facts_of(study: Study, engines: Mapping[str, Sequence[str]]) -> Facts:
     from hpc.registry import JOBS, VOXEL_JOBS
 
     versions = {name: JOBS[name].version for name in ("cohort", "report")}
-    return Facts(study_digest(study), code_digest(), dict(engines), VOXEL_JOBS, versions)
+    return Facts(_text_digest(study), code_digest(), dict(engines), VOXEL_JOBS, versions)
 
 
 @lru_cache(maxsize=1)
@@ -97,8 +96,10 @@ def kept_facts(study: Study) -> Facts | None:
     first = _first(_path(study))
     if first is None:
         return None
-    first.pop("content", None)
-    return Facts(**first)
+    try:
+        return Facts(**{field.name: first[field.name] for field in fields(Facts)})
+    except KeyError:  # of another version
+        return None
 
 
 def kept_lines(study: Study) -> Iterator[dict[str, Any]]:
@@ -109,7 +110,11 @@ def kept_lines(study: Study) -> Iterator[dict[str, Any]]:
 
 def is_current(facts: Facts, study: Study) -> bool:
     """Whether study.yaml and lamstore are those under which a list was kept."""
-    return facts.study_digest == study_digest(study) and facts.code == code_digest()
+    return facts.text == _text_digest(study) and facts.code == code_digest()
+
+
+def _text_digest(study: Study) -> str:
+    return hashlib.blake2b((study.path / "study.yaml").read_bytes(), digest_size=16).hexdigest()
 
 
 def _path(study: Study) -> Path:

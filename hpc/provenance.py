@@ -6,6 +6,7 @@ import os
 import platform
 import socket
 import sys
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -16,6 +17,7 @@ from lamstore.study import Study
 LIBRARIES = ("zarr", "zarrs", "numpy", "scipy", "xarray", "dask", "nibabel", "SimpleITK", "torch")
 
 
+@lru_cache(maxsize=1)  # a dask worker asks once a batch, and each answer takes milliseconds
 def versions() -> dict[str, str]:
     """Versions of lamstore, Python and the libraries that can change a result."""
     found = {"lamstore": __version__, "python": platform.python_version()}

@@ -25,6 +25,7 @@ from jobs.metrics.components import Spacing
 from jobs.metrics.intensity import clip_range
 from jobs.metrics.overlap import check_same_shape
 from lamstore.errors import ConfigError
+from lamstore.units import parse_shift_label
 
 SUITE = "shift_v1"
 CLIP_PERCENTILES = (1.0, 99.0)
@@ -101,9 +102,8 @@ class Shift:
         """The shift of a label; ConfigError when there is none."""
         if label == NONE:
             return cls()
-        name, _, rest = label.partition("-")
-        level, _, mode = rest.partition("-")
-        shift = cls(name, int(level) if level.isdecimal() else -1, "both" if mode else "t1_only")
+        name, level, mode = parse_shift_label(label)
+        shift = cls(name, level, "both" if mode == "both" else "t1_only")
         if shift.label != label:
             raise ConfigError("unknown shift", got=label, expected=f"for example {shift.label}")
         return shift

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
+
+from lamstore.errors import ConfigError
+
+_SHIFT = re.compile(
+    r"(?P<name>[a-z][a-z0-9_]*)-(?P<level>\d+)(?:-(?P<mode>t1_only|both))?", re.IGNORECASE
+)
 
 NO_SHIFT = "none"
 """Label of the images as acquired, on every shift axis."""
@@ -45,7 +52,20 @@ def parse_key(key: str, fingerprint: str = "") -> Unit:
 
 
 def parse_shift_label(label: str) -> tuple[str, int, str]:
-    """Name, level, mode of a shift label: ``gamma-1`` or ``gamma-1-both``; ``none`` is level 0."""
-    name, _, rest = label.partition("-")
-    level, _, mode = rest.partition("-")
-    return name, int(level or 0), mode or "t1_only"
+    """Name, level, mode of a shift label: ``gamma-1`` or ``gamma-1-both``; ``none`` is level 0.
+
+    Raises
+    ------
+    ConfigError
+        For any other form.
+    """
+    if label == NO_SHIFT:
+        return NO_SHIFT, 0, "t1_only"
+    match = _SHIFT.fullmatch(label)
+    if match is None:
+        raise ConfigError(
+            "a shift label cannot be read",
+            got=repr(label),
+            expected="name-level or name-level-mode, such as gamma-1 or gamma-1-both",
+        )
+    return match["name"], int(match["level"]), (match["mode"] or "t1_only").lower()
