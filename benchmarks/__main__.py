@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from benchmarks import cluster, cohort, science, volumes
+from benchmarks import cluster, cohort, patches, science, unet_inference, volumes
 from benchmarks.timing import Row
 from hpc.provenance import versions
 
@@ -32,6 +32,7 @@ def rows(work: Path) -> Iterator[Row]:
     yield from cohort.opening(work)
     yield from cohort.planning(work)
     yield from science.metrics(DATA)
+    yield from unet_inference.inference(DATA)
     yield from volumes.ingesting(DATA, work)
     yield from patches.patches(DATA, work)
     yield from cluster.rows(work)

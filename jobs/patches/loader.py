@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from multiprocessing.context import BaseContext
 
 import numpy as np
 import torch
+from numcodecs import blosc
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from torch.utils.data import DataLoader, Dataset
 
 from jobs.patches.draw import Draw
@@ -139,12 +143,24 @@ def batches(
         num_workers=workers,
         prefetch_factor=AHEAD if workers else None,
         worker_init_fn=_one_thread if workers else None,
-        # Neither zarr's threads nor torch's survive a fork.
-        multiprocessing_context="forkserver" if workers else None,
+        multiprocessing_context=_processes() if workers else None,
         pin_memory=pin_memory,
     )
     yield from loader
 
 
+def _processes() -> BaseContext:
+    """How workers start: forked from a server that has imported everything and done nothing.
+
+    Neither zarr's threads nor torch's survive a fork of this process; and whoever starts workers
+    anew for every epoch waits for the imports only once.
+    """
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
 def _one_thread(_: int) -> None:
     torch.set_num_threads(1)
+    blosc.set_nthreads(1)
+    threadpool_limits(1)

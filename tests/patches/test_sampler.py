@@ -13,7 +13,7 @@ from jobs.patches.sampler import PatchSource, Sampling
 from jobs.unet.normalize import brain_scale, normalized
 from jobs.unet.resample import Placement
 from lamstore.errors import ConfigError
-from lamstore.shards import ShardReader
+from lamstore.shards import ChunkCache, ShardReader
 from lamstore.store import Store
 from tests.patches.conftest import build, known
 
@@ -93,6 +93,19 @@ def test_cache_changes_nothing(study):
     without = PatchSource(study, None, RAW, cache_bytes=0)
     for number in (*range(15), *range(15)):
         assert np.array_equal(with_cache[number].image, without[number].image)
+
+
+def test_cache_keeps_what_was_used_last_within_its_limit():
+    cache = ChunkCache(100)
+    chunk = np.zeros(40, np.uint8)
+    for key in "ab":
+        cache.put(key, chunk)
+    assert cache.get("a") is chunk
+    cache.put("c", chunk)
+    assert cache.get("b") is None and cache.get("a") is chunk and cache.get("c") is chunk
+    cache.put("c", np.zeros(60, np.uint8))
+    cache.put("large", np.zeros(101, np.uint8))
+    assert all(cache.get(key) is None for key in ("a", "c", "large"))
 
 
 def test_resampled_patch_of_a_linear_image_is_exact(tmp_path):
