@@ -56,9 +56,18 @@ def _main(
 
 def register() -> None:
     """Attach every command; their own imports happen when they run."""
-    from hpc.commands import analysing, auditing, clusters, looking, making, state, training
+    from hpc.commands import (
+        analysing,
+        auditing,
+        clusters,
+        looking,
+        making,
+        predicting,
+        state,
+        training,
+    )
 
-    for module in (making, auditing, clusters, state, looking, analysing, training):
+    for module in (making, auditing, clusters, state, looking, analysing, training, predicting):
         module.add_to(app)
 
 

@@ -146,7 +146,7 @@ def view_of(
             expected=f"a brain that fills voxels of {spacing_mm} mm",
             remedy="look at the brain mask",
         )
-    seen = {m: _seen(m, image[box], inside, on_grid, placement) for m, image in images.items()}
+    seen = {m: _seen(m, image[box], inside, placement) for m, image in images.items()}
     windows = Windows.over(on_grid, window, how.overlap, torch.device(how.device))
     return View(brain.shape, box, inside, placement, on_grid, seen, windows)
 
@@ -155,7 +155,6 @@ def _seen(
     modality: str,
     image: NDArray[np.float32],
     inside: NDArray[np.bool_],
-    on_grid: NDArray[np.bool_],
     placement: Placement,
 ) -> NDArray[np.float32]:
     try:
@@ -167,10 +166,7 @@ def _seen(
             expected=error.expected,
             remedy=error.remedy,
         ) from error
-    if placement.cut.resamples:
-        # What is no number outside the brain would spread into it by interpolation.
-        image = np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
-    return normalized(placement.to_training(image), on_grid, scale)
+    return placement.to_training(normalized(image, inside, scale))
 
 
 class Member:

@@ -135,13 +135,10 @@ class Windows:
     def _canvas(self, images: Sequence[NDArray[np.float32]], dtype: torch.dtype) -> Tensor:
         full = [max(n, w) for n, w in zip(self.shape, self.window, strict=True)]
         canvas = torch.zeros((len(images), *full), dtype=dtype, device=self.device)
-        place = tuple(
-            slice(b + part.start, b + part.stop)
-            for b, part in zip(self.before, self.box, strict=True)
-        )
+        place = tuple(slice(b, b + n) for b, n in zip(self.before, self.shape, strict=True))
         for channel, image in enumerate(images):
-            inside = torch.from_numpy(np.ascontiguousarray(image[self.box]))
-            canvas[channel][place] = inside.to(self.device, non_blocking=True)
+            voxels = torch.from_numpy(np.ascontiguousarray(image))
+            canvas[channel][place] = voxels.to(self.device, non_blocking=True)
         return canvas
 
     def _empty(self) -> Tensor:
