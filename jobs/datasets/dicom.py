@@ -93,10 +93,6 @@ class _Tree:
     pseudonyms: Pseudonyms | None
     key_file: Path | None
 
-    def name(self, kind: str, own: str) -> str:
-        """An id, or its pseudonym."""
-        return self.pseudonyms.of(kind, own) if self.pseudonyms else own
-
     def source(self, series: _Series) -> ImageSource:
         """The source of a series."""
         names, label = series.names, f"series {series.shown}"
@@ -266,7 +262,7 @@ def _subject(tree: _Tree, label: str, series: Callable[[], Iterable[_Series]]) -
 
 
 def _label(tree: _Tree, study: str, own: str) -> str:
-    return f"study-{tree.name('study', study)}" if tree.pseudonyms else own
+    return f"study-{tree.pseudonyms.of('study', study)}" if tree.pseudonyms else own
 
 
 def _digest(text: str, size: int) -> str:
@@ -297,7 +293,8 @@ def _rsna_series(
         )
         names = tuple(f"{study}/{folder.name}/{name}" for name in files)
         text = descriptions.get((study, folder.name), "")
-        yield _Series(tree.name("series", f"{study}/{folder.name}"), names, text)
+        pseudonym = tree.pseudonyms and tree.pseudonyms.of("series", f"{study}/{folder.name}")
+        yield _Series(pseudonym or folder.name, names, text)
 
 
 def _heap_series(
@@ -307,8 +304,10 @@ def _heap_series(
     texts: Mapping[tuple[str, str], str],
 ) -> Iterable[_Series]:
     for uid, names in series.items():
-        own = tree.name("series", uid) if tree.pseudonyms else _digest(uid, 4)
-        yield _Series(own, tuple(sorted(names)), texts.get((study, uid), ""))
+        pseudonym = tree.pseudonyms and tree.pseudonyms.of("series", uid)
+        yield _Series(
+            pseudonym or _digest(uid, 4), tuple(sorted(names)), texts.get((study, uid), "")
+        )
 
 
 def _grouped(storage: Storage) -> tuple[dict[str, dict[str, list[str]]], Counter[str]]:

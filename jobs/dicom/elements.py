@@ -8,7 +8,10 @@ may quote a value, is ever shown: whatever it raises becomes an error without te
 from __future__ import annotations
 
 import io
+import logging
+import re
 import struct
+import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +28,11 @@ _PREAMBLE = 128
 _PIXEL_GROUP = 0x7FE0
 _META_TRANSFER_SYNTAX = 0x00020010
 _UNDEFINED = 0xFFFFFFFF
+_UID = re.compile(r"[0-9][0-9.]{0,63}")
+
+# The library's warnings quote values of tags.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+warnings.filterwarnings("ignore", module=r"pydicom\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +46,14 @@ class PixelPlace:
         Bytes from the start of the file to the value.
     length : int or None
         Bytes; None where it is not said (encapsulated).
+    vr : str
+        ``OB`` or ``OW``: whether bytes are swapped in pairs where the file is big endian.
     """
 
     tag: int
     offset: int
     length: int | None
+    vr: str
 
 
 class Elements:
@@ -197,10 +208,10 @@ def _generate(
 
 
 def _refuse_syntax(syntax: str, where: str) -> None:
-    if not syntax:
+    if not _UID.fullmatch(syntax):
         raise UnreadableInputError(
             f"{where} does not say how it is encoded",
-            got="no transfer syntax in its meta header",
+            got="no valid transfer syntax in its meta header",
             expected="a complete DICOM file",
             remedy="export it again from the archive",
         )
@@ -227,4 +238,5 @@ def _pixel_place(file: io.BytesIO, syntax: str) -> PixelPlace | None:
     implicit = syntax == IMPLICIT
     (length,) = struct.unpack(f"{order}I", start[4:8] if implicit else start[8:12])
     value = at + (8 if implicit else 12)
-    return PixelPlace(group << 16 | element, value, None if length == _UNDEFINED else length)
+    vr = "OB" if not implicit and start[4:6] == b"OB" else "OW"
+    return PixelPlace(group << 16 | element, value, None if length == _UNDEFINED else length, vr)

@@ -83,10 +83,9 @@ def refuse_undecodable(files: tuple[FileHeader, ...], where: str) -> None:
     """UnreadableInputError for a transfer syntax that no decoder here reads."""
     for syntax in {header.transfer_syntax for header in files} - set(NATIVE):
         if not _decodable(syntax):
-            known = all(part.isdecimal() for part in syntax.split("."))
             raise UnreadableInputError(
                 f"{where} is compressed in a way that is not read",
-                got=f"transfer syntax {syntax[:64] if known else 'that is no UID'}",
+                got=f"transfer syntax {syntax}",
                 expected="uncompressed, RLE, JPEG, JPEG lossless, JPEG-LS or JPEG 2000",
                 remedy="convert it: gdcmconv --raw IN OUT",
             )
@@ -138,7 +137,7 @@ def _decoded(pixels: bytes, header: FileHeader) -> NDArray[Any]:
         "pixel_representation": int(header.signed),
         "photometric_interpretation": header.photometric,
         "pixel_keyword": "PixelData",
-        "pixel_vr": "OW",
+        "pixel_vr": header.pixels.vr if header.pixels else "OW",
         "allow_excess_frames": False,
     }
     values, _ = get_decoder(UID(header.transfer_syntax)).as_array(pixels, raw=True, **options)

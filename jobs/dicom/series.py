@@ -113,6 +113,8 @@ def assemble(names: tuple[str, ...], files: tuple[FileHeader, ...], where: str) 
     for header in files:
         refuse_no_image(header, where)
     _refuse_mixed(files, where)
+    if (size := sum(f.frame_bytes * len(f.frames) for f in files)) > LARGEST_VOLUME:
+        raise _unreadable(f"{where} is too large", f"{size:.3g} bytes", f"up to {LARGEST_VOLUME}")
     for header in files:
         _refuse_pixels(header, where)
     frames = [(i, j, f) for i, header in enumerate(files) for j, f in enumerate(header.frames)]
@@ -190,8 +192,6 @@ def _refuse_pixels(header: FileHeader, where: str) -> None:
         )
         and f"{header.bits_allocated} allocated, {header.bits_stored} stored, "
         f"high bit {header.high_bit}",
-        "is larger than is taken in": header.frame_bytes * len(header.frames) > LARGEST_VOLUME
-        and f"{header.columns} × {header.rows} × {len(header.frames)}",
     }
     for what, got in wrong.items():
         if got:
