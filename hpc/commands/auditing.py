@@ -14,6 +14,8 @@ from lamstore.study import Study
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from hpc.launch import Request
+
 CLUSTER = "On a cluster"
 PART = "Part of a cohort"
 
@@ -31,73 +33,69 @@ def add_to(app: typer.Typer) -> None:
     app.command("run", rich_help_panel="Audit")(run)
 
 
+StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="The study directory.")]
+Where = Annotated[On, typer.Option("--on", help="Who does the work.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes here (default: cores), or dask workers.")
+]
+Image = Annotated[Path | None, typer.Option(help="Apptainer image in which the work is done.")]
+ProfileName = Annotated[str | None, typer.Option(rich_help_panel=CLUSTER, help="Cluster profile.")]
+Adapt = Annotated[
+    str | None,
+    typer.Option(rich_help_panel=CLUSTER, help="dask: as many workers as needed, MIN:MAX."),
+]
+Throttle = Annotated[
+    int | None, typer.Option(min=1, rich_help_panel=CLUSTER, help="slurm: tasks at once.")
+]
+PerTask = Annotated[
+    int | None,
+    typer.Option(min=1, rich_help_panel=CLUSTER, help="slurm: by default from measured times."),
+]
+Retries = Annotated[
+    int,
+    typer.Option(min=0, rich_help_panel=CLUSTER, help="slurm: so often resubmit what was lost."),
+]
+Wait = Annotated[
+    bool, typer.Option("--wait", rich_help_panel=CLUSTER, help="slurm: stay, show progress.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", rich_help_panel=CLUSTER, help="slurm: only write the scripts.")
+]
+Trial = Annotated[int | None, typer.Option(min=1, rich_help_panel=PART, help="So many subjects.")]
+Seed = Annotated[int, typer.Option(rich_help_panel=PART, help="Which ones (--trial).")]
+Subjects = Annotated[
+    list[str] | None,
+    typer.Option(
+        rich_help_panel=PART, help="Only this one, with verbose logs and pictures; repeatable."
+    ),
+]
+
+
 def run(
-    study: Annotated[Path, typer.Argument(metavar="STUDY", help="The study directory.")],
-    on: Annotated[On, typer.Option("--on", help="Who does the work.")] = On.LOCAL,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes here (default: cores), or dask workers.")
-    ] = None,
-    container: Annotated[
-        Path | None, typer.Option(help="Apptainer image in which the work is done.")
-    ] = None,
-    profile: Annotated[
-        str | None, typer.Option(rich_help_panel=CLUSTER, help="Cluster profile.")
-    ] = None,
-    adapt: Annotated[
-        str | None,
-        typer.Option(rich_help_panel=CLUSTER, help="dask: as many workers as needed, MIN:MAX."),
-    ] = None,
-    throttle: Annotated[
-        int | None, typer.Option(min=1, rich_help_panel=CLUSTER, help="slurm: tasks at once.")
-    ] = None,
-    units_per_task: Annotated[
-        int | None,
-        typer.Option(min=1, rich_help_panel=CLUSTER, help="slurm: by default from measured times."),
-    ] = None,
-    retries: Annotated[
-        int,
-        typer.Option(
-            min=0, rich_help_panel=CLUSTER, help="slurm: so often resubmit what was lost."
-        ),
-    ] = 0,
-    wait: Annotated[
-        bool, typer.Option("--wait", rich_help_panel=CLUSTER, help="slurm: stay, show progress.")
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", rich_help_panel=CLUSTER, help="slurm: only write the scripts."),
-    ] = False,
-    trial: Annotated[
-        int | None, typer.Option(min=1, rich_help_panel=PART, help="So many subjects.")
-    ] = None,
-    seed: Annotated[int, typer.Option(rich_help_panel=PART, help="Which ones (--trial).")] = 0,
-    subject: Annotated[
-        list[str] | None,
-        typer.Option(
-            rich_help_panel=PART, help="Only this one, with verbose logs and pictures; repeatable."
-        ),
-    ] = None,
+    study: StudyPath,
+    on: Where = On.LOCAL,
+    workers: Workers = None,
+    container: Image = None,
+    profile: ProfileName = None,
+    adapt: Adapt = None,
+    throttle: Throttle = None,
+    units_per_task: PerTask = None,
+    retries: Retries = 0,
+    wait: Wait = False,
+    dry_run: DryRun = False,
+    trial: Trial = None,
+    seed: Seed = 0,
+    subject: Subjects = None,
 ) -> None:
     """Do what is not done yet: ingest → infer → compare → cohort → report.
 
     Interrupt it, kill it, change study.yaml, add subjects: the next run does just what is missing
-    or changed. A unit that fails is recorded and stops no other.
+    or changed. A unit that fails is recorded and stops no other; the next run tries it again.
     """
     from rich.console import Console
 
     from hpc.launch import Request, launch
 
-    _refuse_mixture(
-        on,
-        {"--adapt": adapt},
-        {
-            "--throttle": throttle,
-            "--units-per-task": units_per_task,
-            "--retries": retries or None,
-            "--wait": wait or None,
-            "--dry-run": dry_run or None,
-        },
-    )
     request = Request(
         on=on.value,
         workers=workers,
@@ -113,12 +111,20 @@ def run(
         wait=wait,
         dry_run=dry_run,
     )
+    _refuse_mixture(on, request)
     raise typer.Exit(launch(Study.at(study), request, Console()))
 
 
-def _refuse_mixture(on: On, for_dask: dict[str, object], for_slurm: dict[str, object]) -> None:
-    for owner, options in ((On.DASK, for_dask), (On.SLURM, for_slurm)):
-        given = [name for name, value in options.items() if value is not None]
+def _refuse_mixture(on: On, asked: Request) -> None:
+    for_slurm = {
+        "--throttle": asked.throttle,
+        "--units-per-task": asked.units_per_task,
+        "--retries": asked.retries,
+        "--wait": asked.wait,
+        "--dry-run": asked.dry_run,
+    }
+    for owner, options in ((On.DASK, {"--adapt": asked.adapt}), (On.SLURM, for_slurm)):
+        given = [name for name, value in options.items() if value]
         if given and on is not owner:
             raise ConfigError(
                 f"{', '.join(given)} means nothing to --on {on.value}",
