@@ -28,13 +28,13 @@ def rows(work: Path) -> Iterator[Row]:
     np.testing.assert_array_equal(ours(one).transpose(2, 1, 0), theirs(one))
     yield compared(
         f"read a DICOM series, {EDGE}×{EDGE}×{SLICES} uint16", lambda: ours(one),
-        "pydicom.dcmread each file, sort, stack", lambda: theirs(one), "", rounds=15,
+        "pydicom.dcmread each file, sort, stack", lambda: theirs(one), "", rounds=9,
     )  # fmt: skip
     yield compared(
         f"headers of {STUDIES} series, {SLICES * STUDIES} files",
         lambda: [header(folder) for folder in folders],
         "pydicom.dcmread(stop_before_pixels), sort",
-        lambda: [their_header(folder) for folder in folders], "", rounds=15,
+        lambda: [their_header(folder) for folder in folders], "", rounds=7,
     )  # fmt: skip
 
 
