@@ -140,7 +140,7 @@ class Profile(Resources):
     """Into at least so many tasks a wave is divided, for the sake of parallelism."""
     stop_before_s: int = Field(default=120, ge=10)
     """How long before the time limit a task is told to stop (``--signal``)."""
-    jobs: Mapping[Literal["ingest", "infer", "compare", "finish"], JobResources] = {}
+    jobs: Mapping[Literal["ingest", "infer", "compare", "finish", "train"], JobResources] = {}
     dask: DaskSettings = DaskSettings()
 
     def of(self, job: str) -> Resources:

@@ -38,7 +38,7 @@ from jobs.training.config import TrainConfig, render_train_config
 from jobs.training.evaluate import Scan, means, measure, read_scan
 from jobs.training.loop import Files, Listener, Trainer
 from jobs.training.losses import describe
-from jobs.training.state import Progress, Row
+from jobs.training.state import Progress, Row, load_state
 from jobs.unet.weights import Facts, save_weights
 from lamstore import __version__
 from lamstore.config import digest
@@ -105,6 +105,8 @@ def train(
             f"there is a training in {files.folder} already",
             remedy="lam train … --resume goes on with it; or give the config another name",
         )
+    if is_done(files.folder, recipe):
+        return Trained(files, load_state(files.state, recipe)[0], done=True)
     cohort = open_cohort(config)
     files.folder.mkdir(parents=True, exist_ok=True)
     judge = _Judge(config, recipe, cohort, files)
@@ -125,6 +127,14 @@ def train(
     if done:
         _summarize(files.folder, config, recipe, cohort, trainer)
     return Trained(files, trainer.progress, done)
+
+
+def is_done(folder: Path, recipe: str) -> bool:
+    """Whether a run's folder holds a finished training of this recipe."""
+    try:
+        return bool(orjson.loads((folder / "summary.json").read_bytes())["recipe"] == recipe)
+    except FileNotFoundError:
+        return False
 
 
 def _nobody(_: Progress) -> None:
