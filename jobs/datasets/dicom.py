@@ -12,9 +12,7 @@ messages call its series by digests. With ``pseudonymize`` every id and name is 
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,17 +33,16 @@ from jobs.datasets.files import (
     subject_label,
 )
 from jobs.datasets.model import ImageSource, SeriesFiles, SubjectSources
+from jobs.datasets.series_csv import read_series_csv
 from jobs.dicom.choice import Candidate, choose_sagittal_t2
 from jobs.dicom.header import read_file_header, read_uids
 from jobs.dicom.hidden import hidden_name
 from jobs.dicom.pseudonym import Pseudonyms, read_key
 from jobs.dicom.storage import Storage, storage_at
 from jobs.dicom.words import plane_of, spoken, weighting_of, words_of
-from jobs.nifti import shown
 from lamstore.errors import ConfigError, InputError
 
 _THREADS = 8
-_COLUMNS = {"study_id", "series_id", "series_description"}
 _UID = re.compile(r"[0-9][0-9.]{0,59}")
 _LAYOUT = "a folder <root>/<study>/<series>/<instance>.dcm (train_images of the challenge)"
 
@@ -180,43 +177,6 @@ def dicom(root: Path, **options: Any) -> list[SubjectSources]:
         rest = SubjectSources("other-files", {}, ImageSource(root), left_out=_counted(others))
         listed.append(rest)
     return listed
-
-
-def read_series_csv(table: Path, studies: frozenset[str]) -> dict[tuple[str, str], str]:
-    """Description by (study, series) of these studies, from a table of many.
-
-    Raises
-    ------
-    ConfigError
-        No such table, other columns, or two descriptions of one series.
-    """
-    expected = f"a CSV with columns {', '.join(sorted(_COLUMNS))}"
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"the table of series {shown(table)} cannot be read",
-            got=type(error).__name__,
-            expected=expected,
-            remedy="correct series_csv in study.yaml (--series-csv)",
-        ) from None
-    rows = csv.DictReader(io.StringIO(text, newline=""), restval="")
-    rows.fieldnames = [name.strip().lower() for name in rows.fieldnames or []]
-    if missing := _COLUMNS - set(rows.fieldnames):
-        raise ConfigError(
-            f"{shown(table)} lacks the columns {', '.join(sorted(missing))}", expected=expected
-        )
-    found: dict[tuple[str, str], str] = {}
-    for row in rows:
-        key = row["study_id"].strip(), row["series_id"].strip()
-        if key[0] not in studies:
-            continue
-        if found.setdefault(key, row["series_description"]) != row["series_description"]:
-            raise ConfigError(
-                f"{shown(table)}, line {rows.line_num}: a series has two descriptions",
-                expected="one row a series",
-            )
-    return found
 
 
 def _tree(root: Path, options: DicomOptions) -> _Tree:

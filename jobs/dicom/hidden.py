@@ -36,7 +36,7 @@ def found_names(root: Path, members: Sequence[str], key_file: Path) -> list[str]
     """
     pseudonyms = read_key(key_file)
     if root.is_file():
-        known = {hidden_name(name, pseudonyms): name for name in storage_at(root).names()}
+        known = _entries(root, pseudonyms, root.stat().st_mtime_ns)
         return [_known(known, member) for member in members]
     return [_walk(root, member, pseudonyms) for member in members]
 
@@ -59,6 +59,11 @@ def _children(folder: Path, inside: str, pseudonyms: Pseudonyms, _changed: int) 
     with os.scandir(folder) as entries:
         names = [f"{inside}/{e.name}" if inside else e.name for e in entries]
     return {hidden_name(name, pseudonyms): name for name in names}
+
+
+@lru_cache(maxsize=4)
+def _entries(archive: Path, pseudonyms: Pseudonyms, _changed: int) -> dict[str, str]:
+    return {hidden_name(name, pseudonyms): name for name in storage_at(archive).names()}
 
 
 def _known(known: dict[str, str], member: str) -> str:
