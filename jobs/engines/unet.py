@@ -46,7 +46,7 @@ class UnetOptions(EngineOptions):
         Of neighbouring windows, as a share of their edges.
     scan : {"brain", "volume"}
         Lay the windows over the brain's bounding box: the field of view decides nothing, and it
-        is about twice as fast. Or over the whole image, where MONAI's sliding window lays them.
+        is 2.5 times as fast. Or over the whole image, where MONAI's sliding window lays them.
     window : three ints or None
         Edges of a window in voxels of the training grid; the training patch when None.
     flips : {"none", "mean", "members"}
@@ -60,8 +60,8 @@ class UnetOptions(EngineOptions):
     min_component_mm3 : float
         Smaller components (26-connected) are left out of the mask.
     precision : {"float32", "bfloat16", "float16"}
-        Of the convolutions. bfloat16 takes two thirds of the time on a CPU that has it and moves
-        probabilities by some 0.01; float16 is for GPUs.
+        Of the convolutions. bfloat16 takes three quarters of the time on a CPU that has it and moves
+        probabilities by some 0.02; float16 is for GPUs.
     device : {"auto", "cpu", "cuda"}
         ``auto``: a GPU where there is one.
     batch : int
