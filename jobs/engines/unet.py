@@ -60,8 +60,8 @@ class UnetOptions(EngineOptions):
     min_component_mm3 : float
         Smaller components (26-connected) are left out of the mask.
     precision : {"float32", "bfloat16", "float16"}
-        Of the convolutions. bfloat16 takes three quarters of the time on a CPU that has it and moves
-        probabilities by some 0.02; float16 is for GPUs.
+        Of the convolutions. bfloat16 takes three quarters of the time on a CPU that has it, and
+        moves probabilities by some 0.02; float16 is for GPUs.
     device : {"auto", "cpu", "cuda"}
         ``auto``: a GPU where there is one.
     batch : int
