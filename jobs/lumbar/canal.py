@@ -90,8 +90,9 @@ def paint_canal(canvas: Canvas, spec: LumbarSpec, chain: Chain, canal: Canal) ->
     norm = np.sqrt(across**2 + along**2)
     sac = (norm - 1) * half
     present = np.clip(half / 2 - 0.5, 0, 1)
-    share = fraction(sac, canvas.edge_mm) * present
-    canvas.paint(box, fraction(sac - 0.8, canvas.edge_mm) * present, 0.5 * contrast.fat)
+    rim = np.asarray(fraction(sac - np.float32(0.8), canvas.edge_mm) * present, np.float32)
+    share = np.asarray(fraction(sac, canvas.edge_mm) * present, np.float32)
+    canvas.paint(box, rim, 0.5 * contrast.fat)
     value = _contents(canvas, spec, chain, (across, along, norm, z), contrast)
     canvas.paint(box, share, value)
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from jobs.lumbar.chain import Placed, Vector
 from jobs.phantom.shapes import Box, Field, Frame, fraction, tube
@@ -67,7 +66,7 @@ class Canvas:
             sum(np.float32(a) * o for a, o in zip(axis, offsets, strict=True))
             for axis in place.axes
         )
-        return Frame(*(np.asarray(v) for v in (right, anterior, superior)), self.edge_mm)
+        return Frame(np.asarray(right), np.asarray(anterior), np.asarray(superior), self.edge_mm)
 
     def paint(self, box: Box, share: Field, value: Field | float) -> None:
         """Cover a share of each voxel of a box with a signal."""
@@ -127,6 +126,3 @@ def rounded(side: Field, end: Field, radius_mm: float) -> Field:
     a, b = side + r, end + r
     outside = np.sqrt(np.maximum(a, 0) ** 2 + np.maximum(b, 0) ** 2)
     return np.asarray(outside + np.minimum(np.maximum(a, b), 0) - r, np.float32)
-
-
-Signals = NDArray[np.float32]

@@ -48,15 +48,15 @@ def write_series(series: Series, folder: Path, study_id: int, series_id: int) ->
 
 def _slice(series: Series, k: int, study_id: int, series_id: int) -> FileDataset:
     from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+    from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage
 
     study = f"{_ROOT}.{study_id}"
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = MRImageStorage
-    meta.MediaStorageSOPInstanceUID = f"{study}.{series_id}.{k + 1}"
+    meta.MediaStorageSOPInstanceUID = UID(f"{study}.{series_id}.{k + 1}")
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = f"{_ROOT}.1"
-    image = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+    meta.ImplementationClassUID = UID(f"{_ROOT}.1")
+    image = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     image.SOPClassUID = MRImageStorage
     image.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
     image.StudyInstanceUID = study

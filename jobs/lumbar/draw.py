@@ -222,7 +222,6 @@ def _contrast(rng: np.random.Generator) -> Contrast:
         cortex=about(0.05, 0.25),
         vessel=about(0.05, 0.4),
         bowel=about(0.20, 0.3),
-        organ=about(0.26, 0.25),
         skin=about(0.25, 0.3),
         joint=about(0.55, 0.2),
     )

@@ -82,7 +82,7 @@ def generate_lumbar(spec: LumbarSpec) -> Lumbar:
     carried = scanner_affine(spec)
     centroids = {name: _carry(carried, place.centre) for name, place in chain.vertebrae.items()}
     inverse = np.linalg.inv(affine)
-    size = np.array(image.shape[::-1])
+    size = image.shape[::-1]
     seen = {n: c for n, c in centroids.items() if _inside(inverse, c, size)}
     landmarks = {level: _carry(carried, chain.discs[level].centre) for level in LEVELS}
     return Lumbar(image.transpose(2, 1, 0), affine, landmarks, seen, spec.kind, spec)
@@ -201,6 +201,6 @@ def _carry(affine: Vector, point: Vector) -> Vector:
     return np.asarray(affine[:3, :3] @ point + affine[:3, 3])
 
 
-def _inside(inverse: Vector, point: Vector, size: Vector) -> bool:
+def _inside(inverse: Vector, point: Vector, size: tuple[int, ...]) -> bool:
     at = _carry(inverse, point)
-    return bool(np.all(at > -0.5) and np.all(at < size - 0.5))
+    return bool(np.all(at > -0.5) and np.all(at < np.array(size) - 0.5))

@@ -12,7 +12,7 @@ import numpy as np
 from jobs.lumbar.canvas import Canvas, Node, paint_shape, paint_tube
 from jobs.lumbar.chain import Chain, Placed
 from jobs.lumbar.spec import Contrast, LumbarSpec, Transverse, Vertebra
-from jobs.phantom.shapes import Field, Frame, ellipsoid, tube
+from jobs.phantom.shapes import Field, Frame, ellipsoid, tube, union
 
 _SHELL_MM = 0.9
 
@@ -149,7 +149,7 @@ def _paint_process(
     back = -vertebra.mean_depth_mm / 2
     start, tip = side * 0.30 * vertebra.width_mm, side * (0.5 * vertebra.width_mm + 19)
     radius = process.width_mm / 2
-    flat = np.float32(radius / 4.2)
+    flat = radius / 4.2
     drop = 0.45 * (radius - 5.5)
     z = 0.3 * vertebra.height_mm / 2
     nodes = ((start, back - 7, z / flat, 4.2), (tip, back - 9, (z - drop) / flat, 4.2))
@@ -216,10 +216,20 @@ def paint_ala(canvas: Canvas, spec: LumbarSpec, chain: Chain) -> None:
             (side * 21 * size, back - 6, -28.0 * size, 12.0 * size),
             (side * 17 * size, back - 15, -52.0 * size, 8.0 * size),
         ]
-        paint_tube(canvas, place, column, _bone(contrast))
-        paint_tube(canvas, place, nodes, _bone(contrast))
+        _paint_mass(canvas, place, (tuple(nodes), tuple(column)), contrast)
     for name in ("S1", "S2", "S3"):
         _paint_foramina(canvas, chain.vertebrae[name], spec.vertebra(name), contrast)
+
+
+def _paint_mass(
+    canvas: Canvas, place: Placed, parts: tuple[tuple[Node, ...], ...], contrast: Contrast
+) -> None:
+    """Several tubes as one bone, with a single shell."""
+
+    def distance(at: Frame) -> Field:
+        return union(tube(at, parts[0]), tube(at, parts[1]), 4.0)
+
+    paint_shape(canvas, place, [n for p in parts for n in p], distance, _bone(contrast))
 
 
 def _paint_foramina(canvas: Canvas, place: Placed, vertebra: Vertebra, contrast: Contrast) -> None:

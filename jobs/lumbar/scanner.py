@@ -71,4 +71,4 @@ def _magnitude(signal: Field, scanner: Scanner, rng: np.random.Generator) -> Fie
     # A soft cut (Fermi filter) rings a little, as scanners do.
     kept = 1 / (1 + np.exp((frequency - scanner.resolution) / 0.03))
     spectrum *= kept.astype(np.float32)[None, :, None]
-    return np.abs(fft.ifft(spectrum, axis=1, overwrite_x=True))
+    return np.asarray(np.abs(fft.ifft(spectrum, axis=1, overwrite_x=True)), np.float32)

@@ -30,7 +30,6 @@ T1 = Contrast(
     cortex=0.06,
     vessel=0.06,
     bowel=0.25,
-    organ=0.35,
     skin=0.3,
     joint=0.2,
 )

@@ -18,6 +18,7 @@ from jobs.phantom.noise import spline_noise
 from jobs.phantom.shapes import Field, fraction
 
 _STEP_MM = 2.0
+_EVERY = (slice(None), slice(None), slice(None))
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Outline:
 
     def at(self, name: str, z: Field) -> Field:
         """One of the curves at heights `z`."""
-        return np.interp(z, self.z, getattr(self, name)).astype(np.float32)
+        return np.asarray(np.interp(z, self.z, getattr(self, name)), np.float32)
 
 
 def place_outline(spec: LumbarSpec, chain: Chain) -> Outline:
@@ -84,21 +85,22 @@ def paint_soft(canvas: Canvas, spec: LumbarSpec, outline: Outline, texture: Fiel
         Noise of unit variance, coarse.
     """
     contrast, patient = spec.scanner.contrast, spec.patient
-    every = (slice(None), slice(None), slice(None))
     edge = canvas.edge_mm
     x, y, z = canvas.x, canvas.y, canvas.z
     furrow = np.float32(5.0) * (1 - np.exp(-((x / 16) ** 2)))
     skin = outline.at("skin", z) - furrow
     wall = outline.at("belly", z) - np.float32(0.004) * x * x
-    depth = np.minimum(y - skin, wall - y)
-    canvas.paint(every, fraction(-depth, edge), contrast.skin)
+    depth: Field = np.minimum(y - skin, wall - y)
+    canvas.paint(_EVERY, fraction(-depth, edge), contrast.skin)
     fat = np.float32(contrast.fat) * (1 + np.float32(0.07) * texture)
-    canvas.paint(every, fraction(2.0 - depth, edge), fat)
-    low = np.clip((outline.z[40] - z) / 90, 0, 1)
-    behind = y - skin - np.float32(patient.fat_mm) * (1 + np.float32(0.6) * low)
+    canvas.paint(_EVERY, fraction(2.0 - depth, edge), fat)
+    low = np.clip((np.float32(outline.z[40]) - z) / 90, 0, 1)
+    behind = np.asarray(
+        y - skin - np.float32(patient.fat_mm) * (1 + np.float32(0.6) * low), np.float32
+    )
     inside = np.minimum(behind, wall - y - np.float32(0.8 * patient.fat_mm + 6))
-    canvas.paint(every, fraction(-inside, edge), contrast.cortex)
-    canvas.paint(every, fraction(1.2 - inside, edge), _muscle(spec, canvas, texture))
+    canvas.paint(_EVERY, fraction(-inside, edge), contrast.cortex)
+    canvas.paint(_EVERY, fraction(1.2 - inside, edge), _muscle(spec, canvas, texture))
     _paint_midline(canvas, spec, outline, inside)
     _paint_abdomen(canvas, spec, outline, inside, texture)
     _paint_psoas(canvas, spec, outline)
@@ -124,9 +126,9 @@ def _muscle(spec: LumbarSpec, canvas: Canvas, texture: Field) -> Field:
     contrast = spec.scanner.contrast
     streaks = _lattice(canvas, spec, 0, (12.0, 4.5, 32.0))
     threshold = np.float32(1.7 - 1.9 * spec.patient.muscle_fat)
-    fatty = np.clip((streaks + np.float32(0.5) * texture - threshold) * 1.4, 0, 1)
+    fatty = np.clip((streaks + np.float32(0.5) * texture - threshold) * 0.8, 0, 1)
     muscle = np.float32(contrast.muscle)
-    return np.asarray(muscle + fatty * np.float32(0.8 * contrast.fat - contrast.muscle))
+    return np.asarray(muscle + fatty * np.float32(0.7 * contrast.fat - contrast.muscle))
 
 
 def _paint_midline(canvas: Canvas, spec: LumbarSpec, outline: Outline, inside: Field) -> None:
@@ -138,9 +140,6 @@ def _paint_midline(canvas: Canvas, spec: LumbarSpec, outline: Outline, inside: F
     streaks = _lattice(canvas, spec, 1, (12.0, 22.0, 7.0))
     value = np.clip(np.float32(0.42) + np.float32(0.3) * streaks, 0.05, 1)
     canvas.paint(_EVERY, near * zone, value * np.float32(contrast.fat))
-
-
-_EVERY = (slice(None), slice(None), slice(None))
 
 
 def _paint_abdomen(
@@ -205,6 +204,6 @@ def _paint_vessels(canvas: Canvas, spec: LumbarSpec, outline: Outline) -> None:
         r = np.float32(radius * size) * (1 - np.float32(0.4) * spread)
         across = (canvas.x - cx) / (r * np.float32(1.1))
         along = (canvas.y - cy) / r
-        d = (np.sqrt(across**2 + along**2) - 1) * r
+        d = np.asarray((np.sqrt(across**2 + along**2) - 1) * r, np.float32)
         flow = contrast.vessel if side < 0 else 1.6 * contrast.vessel
         canvas.paint(_EVERY, fraction(d, 1.2), flow)

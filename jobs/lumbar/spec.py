@@ -11,9 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 Kind = Literal["normal", "sacralized", "lumbarized", "four_lumbar", "six_lumbar"]
 """``four_lumbar`` and ``six_lumbar`` are complete sacralization and complete lumbarization."""
 
@@ -178,7 +175,6 @@ class Contrast:
     cortex: float = 0.05
     vessel: float = 0.05
     bowel: float = 0.20
-    organ: float = 0.28
     skin: float = 0.25
     joint: float = 0.55
     air: float = 0.0
@@ -205,9 +201,9 @@ class Scanner:
         Where the centre of L3 lies in the scanner, RAS.
     contrast : Contrast
     gain : float
-        Voxel value of CSF near the coil.
+        Voxel value of CSF at the depth of L3.
     noise : float
-        Standard deviation of each of the Rician noise's channels; CSF is 1.
+        Standard deviation of each of the Rician noise's channels; CSF at L3 is 1.
     coil_mm : float
         Depth over which the surface coil's sensitivity halves; infinite where the scanner
         corrects it.
@@ -292,6 +288,3 @@ class LumbarSpec:
 def disc_name(above: str, below: str) -> str:
     """``L5`` and ``S1`` to ``l5_s1``."""
     return f"{above}_{below}".lower()
-
-
-Vector = NDArray[np.float64]

@@ -146,10 +146,12 @@ def _lumbarize(spec: LumbarSpec, s: float) -> LumbarSpec:
             "tilt_deg": s1.tilt_deg - 13 * s,
             "taper": _mix(s1.taper, 0.97, s),
             "height_mm": _mix(s1.height_mm, l5.height_mm, s),
-            "wedge_deg": 7.0 * s,
+            "wedge_deg": _mix(s1.wedge_deg, 7.0, s),
         },
     )
-    spec = _with_vertebra(spec, "L5", {"tilt_deg": l5.tilt_deg - 5 * s, "wedge_deg": 9 - 5 * s})
+    spec = _with_vertebra(
+        spec, "L5", {"tilt_deg": l5.tilt_deg - 5 * s, "wedge_deg": l5.wedge_deg - 5 * s}
+    )
     deeper = {"depth_mm": _mix(s2.depth_mm, 0.93 * s1.depth_mm, s), "taper": s2.taper * 0.95}
     spec = _with_vertebra(spec, "S2", deeper)
     last, fresh = spec.disc("s1_s2"), spec.disc("l5_s1")

@@ -7,7 +7,6 @@ are generated one by one, so that memory holds a single one.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from jobs.lumbar.dicom import write_series
 from jobs.lumbar.draw import draw_spec
 from jobs.lumbar.lumbar import Lumbar, generate_lumbar
 from jobs.lumbar.series import Series, study_series
-from jobs.lumbar.spec import LEVELS, VERTEBRAE, Kind, LumbarSpec
+from jobs.lumbar.spec import LEVELS, Kind, LumbarSpec
 from lamstore.errors import ConfigError
 
 Split = Literal["train", "valid"]
@@ -78,7 +77,8 @@ def default_lumbar_cohort(
         For a negative number or a seed out of range.
     """
     counts = (n_normal, n_lstv, n_train)
-    if min(counts) < 0 or sum(counts) < 1 or sum(counts) >= _EVALUATION_SEEDS or not 0 <= seed < 1000:  # fmt: skip # noqa: E501
+    enough = min(counts) >= 0 and 1 <= sum(counts) < _EVALUATION_SEEDS
+    if not enough or not 0 <= seed < 1000:
         raise ConfigError(
             "this lumbar cohort cannot be generated",
             got=f"n_normal={n_normal}, n_lstv={n_lstv}, n_train={n_train}, seed={seed}",
@@ -209,42 +209,3 @@ def _write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-
-
-_VERSE = {name: 14 + i for i, name in enumerate(VERTEBRAE[:7])}
-"""Labels of the VerSe challenge: T1 is 8, L1 is 20, the sacrum begins at 26."""
-_VERSE.update({f"L{i}": 19 + i for i in range(1, 6)})
-_VERSE.update({f"S{i}": 25 + i for i in range(1, 6)})
-_VERSE["T12"] = 19
-
-
-def write_centroids(lumbar: Lumbar, folder: Path, study_id: int) -> Path:
-    """Write the centroids of the bodies in view, as SPINEPS and VerSe do.
-
-    ``sub-<id>_ses-1_ctd.json`` holds ``{"direction": [...]}``, then ``{"label", "X", "Y", "Z"}``
-    for each vertebra: voxel indices of the image's own axes, which `direction` names.
-
-    Parameters
-    ----------
-    lumbar : Lumbar
-    folder : Path
-        Made if absent.
-    study_id : int
-
-    Returns
-    -------
-    Path
-        Of the file.
-    """
-    import nibabel as nib
-
-    folder.mkdir(parents=True, exist_ok=True)
-    inverse = np.linalg.inv(lumbar.affine)
-    codes = nib.aff2axcodes(lumbar.affine)  # type: ignore[no-untyped-call]
-    content: list[dict[str, Any]] = [{"direction": list(codes)}]
-    for name, centroid in lumbar.centroids.items():
-        x, y, z = (float(v) for v in (inverse @ [*centroid, 1.0])[:3])
-        content.append({"label": _VERSE[name], "X": x, "Y": y, "Z": z})
-    path = folder / f"sub-{study_id}_ses-1_ctd.json"
-    path.write_text(json.dumps(content, indent=1) + "\n")
-    return path
