@@ -64,7 +64,7 @@ def parse_shift_label(label: str) -> tuple[str, int, str]:
     match = _SHIFT.fullmatch(label)
     if match is None:
         raise ConfigError(
-            "a shift label cannot be read",
+            "unknown shift: its label cannot be read",
             got=repr(label),
             expected="name-level or name-level-mode, such as gamma-1 or gamma-1-both",
         )

@@ -41,9 +41,10 @@ def accounted_state(cluster: Cluster, job: str) -> str:
     return cluster.run("sacct", "-X", "-n", "-P", "-j", job, "-o", "state").strip()
 
 
-def test_every_node_is_idle_and_in_both_partitions(cluster):
+def test_every_node_is_idle_and_in_every_partition(cluster):
     rows = {tuple(x.split()) for x in cluster.run("sinfo", "-h", "-N", "-o", "%N %R").splitlines()}
-    assert rows == {(node, part) for node in cluster.nodes for part in ("main", "urgent")}
+    parts = ("main", "scavenge", "urgent")
+    assert rows == {(node, part) for node in cluster.nodes for part in parts}
     assert set(cluster.node_states().values()) == {"idle"}
 
 

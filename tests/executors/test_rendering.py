@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 from hpc.arrays import Group, divide, units_per_task
 from hpc.profiles import EXAMPLES, Profile, load_profile
 from hpc.resources import memory_mib, show_memory, show_time, time_s
+from hpc.run_folder import RunFolder
 from hpc.slurm_run import more
 from hpc.slurm_script import Batch, render, render_submit, sbatch_quote
+from hpc.slurm_submit import new_facts, write_run
 from lamstore.errors import ConfigError
 from lamstore.units import Unit
+from tests.executors.idle import idle_study
 
 SPACED = "/data/l'étude «deux» 100%"
 AWKWARD = '/data/l\'étude «deux» $HOME `x` "q" 100%'
@@ -263,3 +266,17 @@ def test_wrong_profiles_are_refused_by_name(section, word, monkeypatch):
     with pytest.raises(ConfigError) as refused:
         load_profile(section)
     assert word in str(refused.value)
+
+
+def test_only_the_job_that_asks_for_a_gpu_gets_one_and_sees_the_hosts_driver(tmp_path: Path):
+    image = tmp_path / "image.sif"
+    image.write_bytes(b"not opened here")
+    profile = Profile(container=image, jobs={"infer": {"gres": "gpu:1"}})
+    run = RunFolder(idle_study(tmp_path), "r")
+    facts, waves = new_facts(run, profile, "slurm"), [group("infer", 1), group("compare", 1)]
+    write_run(run, facts, waves, profile, needs=lambda u: (), mean_s={}, max_array_size=9)
+    texts = {path.stem: path.read_text() for path in run.path.glob("*.sbatch")}
+    assert texts.keys() == {"infer-00", "compare-00", "finish"}
+    for name, text in texts.items():
+        assert ("--nv" in text) == ("#SBATCH --gres=gpu:1" in text) == (name == "infer-00")
+        assert "exec --cleanenv --no-home" in text

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lamstore.errors import DiskFullError, StoreError
-from lamstore.ledger import Ledger, LedgerFile, Record, done, failed, started
+from lamstore.ledger import Ledger, LedgerFile, Record, done, failed, head, started
 from lamstore.units import Unit, parse_key, parse_shift_label
 
 UNIT = Unit("infer", "zed", "anna", "t0", "none", "f1")
@@ -174,3 +174,34 @@ def test_a_units_name_leaves_out_what_it_spans():
 )
 def test_shift_labels(text: str, parts: tuple[str, int, str]):
     assert parse_shift_label(text) == parts
+
+
+def test_the_clock_of_a_node_that_is_behind_hides_nothing(tmp_path: Path):
+    ahead = time.time() + 3600
+    write(tmp_path, "a-ahead", at(done(UNIT, {}, {}, 1.0), ahead))
+    with LedgerFile(tmp_path, "b-behind", {}) as file:
+        file.append(started(UNIT), after=ahead)
+        assert Ledger(tmp_path).latest()[UNIT.key].state == "started"
+        file.append(done(UNIT._replace(fingerprint="f2"), {}, {}, 1.0))
+    assert Ledger(tmp_path).latest()[UNIT.key][:2] == ("done", "f2")
+
+
+def test_times_within_a_file_never_go_back(tmp_path: Path):
+    records = [at(started(UNIT), 200.0), at(done(UNIT, {}, {}, 1.0), 100.0)]
+    write(tmp_path, "a", *records)
+    assert Ledger(tmp_path).latest()[UNIT.key] == ("done", "f1", 200.0)
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/"), max_size=5),
+    st.sampled_from(["done", "failed", "started"]),
+    st.floats(0, 1e10),
+    st.floats(0, 1e6),
+    st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.integers(0, 9)),
+)
+def test_the_head_of_a_line_is_what_the_whole_line_says(subject, state, finished, seconds, result):
+    unit = Unit("infer", "zed", subject, "t0", "none", "f1")
+    line = Record(unit, state, finished, seconds, result=result).to_json()
+    assert head(line) == (unit.key, "f1", state, finished, round(seconds, 4))
+    assert head(line[:-1]) in (None, head(line))
+    assert head(line[:-2]) is None
