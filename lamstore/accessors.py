@@ -93,7 +93,9 @@ class DatasetAccessor(_Accessor[xr.Dataset]):
         """
         if name not in self._data:
             stored = [str(n) for n, one in self._data.items() if one.dtype == np.uint8]
-            raise MissingArrayError(f"there is no mask {name!r}", expected=", ".join(stored) or None)
+            raise MissingArrayError(
+                f"there is no mask {name!r}", expected=", ".join(stored) or None
+            )
         volume: xr.DataArray = self._data[name].lam.volume_mm3()
         return volume
 
