@@ -34,8 +34,9 @@ def test_preempted_task_is_requeued_and_does_the_rest(site, cohort, tmp_path, pr
     lam("run", study.path, *SLURM, "--units-per-task", 9)
     site.wait_until("unit at hand", lambda: bool(list(flag.glob("at-*"))), 60)
     task = f"{job_of(run_of(study), 'infer-00')}_0"
-    urgent(site)
-    site.wait_until("requeued", lambda: field(site, task, "Restarts") == "1", 60)
+    job = urgent(site)  # begins once the preempted task is really gone
+    site.wait_until("urgent job over", lambda: field(site, job, "JobState") == "COMPLETED", 60)
+    assert field(site, task, "Restarts") == "1"
     (flag / "go").touch()
     site.skip_requeue_delay(task)
     await_end(site, study)
