@@ -103,7 +103,7 @@ def test_inference_gets_a_gpu(
     study = write_study(tmp_path / "s", cohort)
     lam("run", study.path, *options)
     asked = {
-        script: "gres/gpu" in accounting_cluster.run("scontrol", "show", "job", "-o", job)
+        script: "gpu:1" in accounting_cluster.run("scontrol", "show", "job", "-o", job)
         for job, script in run_of(study).jobs().items()
     }
     expected = {"dask": True, "infer-00": True, "compare-00": False, "finish": False}
