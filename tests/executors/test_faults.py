@@ -40,7 +40,7 @@ def field(cluster: Cluster, job: str, name: str) -> str:
     return found.group(1)
 
 
-def await_end(cluster: Cluster, study: Study, timeout_s: float = 120) -> RunFolder:
+def await_end(cluster: Cluster, study: Study, timeout_s: float = 240) -> RunFolder:
     """Until nothing of the study is in the queue."""
 
     def over() -> bool:
