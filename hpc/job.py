@@ -37,7 +37,7 @@ def serve(
     work : callable
         Is given the run and the parsed arguments.
     """
-    arguments = _parser(description).parse_args(argv)
+    arguments = parser(description).parse_args(argv)
     try:
         check_origin()
         run = RunFolder(Study.at(Path(arguments.study)), arguments.run)
@@ -51,7 +51,8 @@ def serve(
         return REFUSED
 
 
-def _parser(description: str | None) -> argparse.ArgumentParser:
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Arguments that every generated script gives."""
     made = argparse.ArgumentParser(description=description)
     made.add_argument("study")
     made.add_argument("--run", required=True)

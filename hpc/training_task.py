@@ -13,9 +13,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from hpc.job import REFUSED, parser, say
 from hpc.origin import check_origin
 from hpc.slurm_script import STOPPED
-from hpc.task import REFUSED, parser, say
 from hpc.training import train_here
 from hpc.training_sweep import read_sweep
 from hpc.training_table import gather
