@@ -178,12 +178,17 @@ def peaks(level_map: Floats, grid: Grid, config: HeatmapConfig) -> list[Peak]:
     found: list[Peak] = []
     for voxel in voxels[order]:
         at = _world(grid, voxel + offset)
-        if all(_mm(at - known.position_mm) >= config.apart_mm for known in found):
-            height = float(part[tuple(voxel)])
-            found.append(Peak(height, _centroid(part, voxel, offset, grid)))
+        if _all_far(at, found, config.apart_mm):
+            peak = Peak(float(part[tuple(voxel)]), _centroid(part, voxel, offset, grid))
+            if _all_far(peak.position_mm, found, config.apart_mm):
+                found.append(peak)
         if len(found) == MOST_PEAKS:
             break
     return found
+
+
+def _all_far(place: Point, found: Sequence[Peak], apart_mm: float) -> bool:
+    return all(_mm(place - known.position_mm) >= apart_mm for known in found)
 
 
 def _above(level_map: Floats, floor: float) -> tuple[tuple[slice, ...], Floats]:
