@@ -200,6 +200,10 @@ class DaskExecutor:
         self._looked = time.monotonic()
         if not self._cluster.scheduler_info["workers"] and not in_queue(list(self._run.jobs())):
             self._cluster.scale(jobs=0)
+            # The next job takes the name of the last: dask begins it only when that is forgotten.
+            give_up = time.monotonic() + LEAVE_S
+            while self._cluster.workers and time.monotonic() < give_up:
+                time.sleep(0.1)
             self._cluster.scale(jobs=1)
 
 
