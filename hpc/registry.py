@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from jobs import cohort, compare, infer, ingest
 from jobs.engines.base import Localizer
 from jobs.workbench import Outcome, Workbench, configured_engine
+from lamstore.config import StudyConfig
 from lamstore.tables import consolidate
 from lamstore.units import Unit
 
@@ -75,17 +76,22 @@ def _locates(bench: Workbench) -> bool:
 
 def _spine_report(bench: Workbench) -> Outcome:
     from analysis.screening import write_spine_report
-
     from analysis.store_tables import write_tables
-    from jobs.datasets.cohort_ids import leakage_warning
 
     tables = []
     if bench.study.store_path.exists():  # else no study could be taken in
         consolidate(bench.study.store_path)
         tables = write_tables(bench.study)
-    warning = leakage_warning(bench.study.config.dataset.options)
-    page = write_spine_report(bench.study, (warning,) if warning else ())
+    page = write_spine_report(bench.study, leakage_warnings(bench.study.config))
     return Outcome(result={"tables": [path.name for path in tables], "report": page.name})
+
+
+def leakage_warnings(config: StudyConfig) -> tuple[str, ...]:
+    """What the first page must say of studies that no list of ids has chosen."""
+    from jobs.datasets.cohort_ids import leakage_warning
+
+    warning = leakage_warning(config.dataset.options)
+    return (warning,) if warning else ()
 
 
 REPORT_VERSION = "2"

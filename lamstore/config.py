@@ -40,8 +40,9 @@ class DatasetConfig(_Section):
     interpolation: Literal["linear", "bspline"] = "bspline"
     """How images are resampled. Linear blurs, and two scans differently: that looks like change."""
     need_brainmask: bool = True
-    """Refuse subjects without a brain mask. A spine has none: its measures need no mask, and
-    percentiles (of shifts, of harmonizations) are those of the whole field of view."""
+    """Refuse subjects without a brain mask, unless the dataset itself says that they have none, as
+    those of spines do: percentiles (of shifts, of harmonizations) are then those of the whole
+    field of view. False for a table of spines."""
     subjects: tuple[str, ...] | None = None
     """Only these (all when absent)."""
 

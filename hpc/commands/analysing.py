@@ -95,13 +95,15 @@ def _refuse(**tables: Path | None) -> None:
 def screen_study(study: Study, labels: Path, out: Path | None, console: Console) -> None:
     """Screening statistics of a study of spines against labels."""
     from analysis.screening import screen
+    from hpc.registry import leakage_warnings
 
     if not labels.is_file():
         raise ConfigError(f"there is no file {labels}", remedy="correct --labels")
     with console.status("screening …"):
-        summary = screen(study.path, labels, out)
+        summary = screen(study.path, labels, out, leakage_warnings(study.config))
     console.print(str(summary), markup=False, highlight=False)
-    console.print(f"Written: {out or study.report_path}", highlight=False, soft_wrap=True)
+    page = (out or study.path) / study.report_path.name
+    console.print(f"Written: {page}", highlight=False, soft_wrap=True)
 
 
 def _from_tables(
