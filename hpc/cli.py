@@ -60,6 +60,7 @@ def register() -> None:
         analysing,
         auditing,
         clusters,
+        localizer,
         looking,
         making,
         predicting,
@@ -67,7 +68,9 @@ def register() -> None:
         training,
     )
 
-    for module in (making, auditing, clusters, state, looking, analysing, training, predicting):
+    for module in (
+        making, auditing, clusters, state, looking, analysing, training, predicting, localizer,
+    ):  # fmt: skip
         module.add_to(app)
 
 

@@ -10,7 +10,7 @@ picture is labelled now one way, now another, and the most probable answer is to
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ class Augmentation:
 
     rotation_deg: float = 10.0
     zoom: float = 0.14
-    shift_mm: float = 22.0
+    shift_mm: float = 26.0
     cut: float = 0.2
     cut_mm: tuple[float, float] = (-90.0, 15.0)
     gamma: float = 0.45
@@ -52,6 +52,16 @@ class Augmentation:
     bias: float = 0.25
     noise: float = 0.08
     blur_mm: float = 1.6
+
+    def eased(self, share: float) -> Augmentation:
+        """With a share of the motions and cuts; intensities vary in full."""
+        return replace(
+            self,
+            rotation_deg=self.rotation_deg * share,
+            zoom=self.zoom * share,
+            shift_mm=self.shift_mm * share,
+            cut=self.cut * share,
+        )
 
 
 @dataclass(frozen=True)

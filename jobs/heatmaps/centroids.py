@@ -143,9 +143,12 @@ class Gap:
 
 
 def gaps(points: Mapping[int, NDArray[np.float64]]) -> list[Gap]:
-    """Gaps from T12 down, as the labels count; only those with a centroid to tell their place."""
-    chain = [19, *([T13] if T13 in points else []), *range(L1, L5 + 1)]
-    chain += [L6, SACRUM] if L6 in points else [SACRUM]
+    """Gaps from T12 down, as the labels count; only those with a centroid to tell their place.
+
+    The sacrum follows the last lumbar vertebra that has a centroid, whatever it is called.
+    """
+    lumbar = [label for label in range(L1, L6 + 1) if label in points] or [L5]
+    chain = [19, *([T13] if T13 in points else []), *range(L1, lumbar[-1] + 1), SACRUM]
     found = []
     for above, below in pairwise(chain):
         if above + DISC in points:

@@ -1,14 +1,15 @@
 """What does a network see around a place that another tool calls a level?
 
 One patch a level, on the sagittal slice that is nearest to the level's centroid, with the centroid
-in its middle; of the patch only the map of that level counts. A level without a centroid is not
-asked for, and its map is 0.
+in its middle and as many rows and columns as the network was trained on (pixels of the series for
+a network without a spacing of its own, as in the prior system). Of the patch only the map of that
+level counts. A level without a centroid is not asked for, and its map is 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,10 +20,6 @@ from torch.nn import functional
 from jobs.heatmaps import LEVELS
 from jobs.heatmaps.inference import Found, Machine, Member, prepare, softmax_maps
 from jobs.heatmaps.weights import Preparation
-
-PATCH = 160
-"""Rows and columns of a patch, on the grid of the network; an own pixel each where the network
-does not say a spacing, as in the prior system."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +57,7 @@ def find_around(
         Slice, row and column of the series. A slice outside of the series is its first or last.
     machine : Machine
     """
+    size = members[0].preparation.size
     asked = [k for k, level in enumerate(LEVELS) if level in centres]
     at = np.array([centres[LEVELS[k]] for k in asked]).reshape(len(asked), 3)
     slices = np.clip(np.round(at[:, 0]).astype(int), 0, len(stack) - 1)
@@ -67,10 +65,10 @@ def find_around(
     ready = prepare(stack, spacing_mm, _unresized(members[0].preparation, spacing_mm),
                     machine.device, chosen)  # fmt: skip
     span = np.array(ready.shape[1:]) / np.array(stack.shape[1:])
-    corners = np.round((at[:, 1:] + 0.5) * span - PATCH / 2).astype(int)
+    corners = np.round((at[:, 1:] + 0.5) * span - size / 2).astype(int)
     rows = [chosen.index(int(n)) for n in slices]
-    patches = [_patch(ready[n], corner) for n, corner in zip(rows, corners, strict=True)]
-    planes = torch.zeros((len(members), len(LEVELS), PATCH, PATCH), device=machine.device)
+    patches = [_patch(ready[n], corner, size) for n, corner in zip(rows, corners, strict=True)]
+    planes = torch.zeros((len(members), len(LEVELS), size, size), device=machine.device)
     maps = torch.zeros((len(members), len(chosen), len(LEVELS), *ready.shape[1:]),
                        device=machine.device)  # fmt: skip
     for m, member in enumerate(members):
@@ -87,21 +85,22 @@ def _unresized(preparation: Preparation, spacing_mm: tuple[float, ...]) -> Prepa
     """The same intensities; a series without a spacing of its own keeps the one it has."""
     if preparation.spacing_mm is not None:
         return preparation
-    return Preparation(spacing_mm[0], 0, preparation.percentiles)
+    return replace(preparation, spacing_mm=spacing_mm[0])
 
 
-def _patch(plane: Tensor, corner: NDArray[np.int64]) -> Tensor:
-    """(PATCH, PATCH) of a slice, 0 beyond it."""
+def _patch(plane: Tensor, corner: NDArray[np.int64], size: int) -> Tensor:
+    """(size, size) of a slice, 0 beyond it."""
     rows, columns = plane.shape
     top, left = (int(c) for c in corner)
-    pads = (max(0, -left), max(0, left + PATCH - columns), max(0, -top), max(0, top + PATCH - rows))
+    pads = (max(0, -left), max(0, left + size - columns), max(0, -top), max(0, top + size - rows))
     padded = functional.pad(plane, pads)
-    return padded[max(0, top) :, max(0, left) :][:PATCH, :PATCH]
+    return padded[max(0, top) :, max(0, left) :][:size, :size]
 
 
 def _place(answer: Tensor, onto: Tensor, corner: NDArray[np.int64]) -> None:
     """Write the part of a patch that lies on the slice."""
     (top, left), (rows, columns) = (int(c) for c in corner), onto.shape
+    size = len(answer)
     inner = answer[max(0, -top) : max(0, rows - top), max(0, -left) : max(0, columns - left)]
-    place = onto[max(0, top) : max(0, top + PATCH), max(0, left) : max(0, left + PATCH)]
+    place = onto[max(0, top) : max(0, top + size), max(0, left) : max(0, left + size)]
     place.copy_(inner[: place.shape[0], : place.shape[1]])

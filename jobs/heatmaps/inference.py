@@ -149,7 +149,7 @@ def find_levels(
         wanted = PUBLIC_PREPARATION if slices == "middle" else member.preparation
         viewed = _viewed(wanted, member.view)
         ready = prepare(stack, spacing_mm, viewed, machine.device, chosen)
-        found = softmax_maps(member.network, ready**member.view.gamma, machine)
+        found = softmax_maps(member.network, ready**member.view.gamma, machine, wanted.size)
         maps.append(found if not maps else _resize(found, tuple(maps[0].shape[2:])))
     return Found(torch.stack(maps), chosen)
 
@@ -181,10 +181,15 @@ def prepare(
     return torch.clamp((small[chosen] - low) / ((high - low) or 1.0), 0, 1)
 
 
-def softmax_maps(net: HeatmapNet, slices: Tensor, machine: Machine) -> Tensor:
-    """(slice, level, row, column) float32 probabilities of slices (slice, row, column)."""
+def softmax_maps(net: HeatmapNet, slices: Tensor, machine: Machine, least: int = 0) -> Tensor:
+    """(slice, level, row, column) float32 probabilities of slices (slice, row, column).
+
+    Slices stand in the middle of a frame of zeros of at least `least` rows and columns: a network
+    knows how far a pixel is from the border, and in training the spine stood in the middle.
+    """
     rows, columns = slices.shape[1:]
-    padded = functional.pad(slices, (0, -columns % STRIDE, 0, -rows % STRIDE))
+    (top, bottom), (left, right) = (_margins(n, least) for n in (rows, columns))
+    padded = functional.pad(slices, (left, right, top, bottom))
     dtype = getattr(torch, machine.precision)
     # bfloat16 and float16 only where autocast deems it safe; the softmax is float32 always.
     lower = machine.precision != "float32"
@@ -193,8 +198,15 @@ def softmax_maps(net: HeatmapNet, slices: Tensor, machine: Machine) -> Tensor:
     with torch.inference_mode(), casting:
         for part in torch.split(padded[:, None], machine.batch):
             logits = net(part.contiguous(memory_format=torch.channels_last)).float()
-            found.append(logits.softmax(1)[:, 1 : 1 + len(LEVELS), :rows, :columns])
+            levels = logits.softmax(1)[:, 1 : 1 + len(LEVELS)]
+            found.append(levels[..., top : top + rows, left : left + columns])
     return torch.cat(found)
+
+
+def _margins(length: int, least: int) -> tuple[int, int]:
+    """Zeros before and after rows or columns, up to a multiple of the network's stride."""
+    extra = max(-(-length // STRIDE) * STRIDE, least) - length
+    return extra // 2, extra - extra // 2
 
 
 def _viewed(preparation: Preparation, view: View) -> Preparation:

@@ -60,10 +60,10 @@ PUBLIC = Layout()
 SMALL = Layout(
     in_channels=1,
     stem=8,
-    widths=(16, 24, 32, 48),
+    widths=(16, 24, 48, 96),
     blocks=(2, 2, 2, 2),
     expansion=2,
-    decoder=(64, 32, 16, 8, 8),
+    decoder=(96, 48, 24, 8, 8),
 )
 """What this project trains on a CPU."""
 
@@ -166,6 +166,11 @@ class Decoder(nn.Module):
         return x
 
 
+RARE = 5.0
+"""First bias of the background: nearly every pixel is background, and a network need not learn
+that step by step."""
+
+
 class HeatmapNet(nn.Module):
     """Slices in, one logit a pixel and channel out.
 
@@ -183,6 +188,16 @@ class HeatmapNet(nn.Module):
         self.encoder = Encoder(layout)
         self.decoder = Decoder(layout)
         self.logit = nn.Conv2d(layout.decoder[-1], layout.outputs, 1)
+        self._start()
+
+    def _start(self) -> None:
+        """Initial values from which training begins well; loaded ones replace them."""
+        nn.init.zeros_(self.logit.bias)  # type: ignore[arg-type]
+        nn.init.constant_(self.logit.bias[:1], RARE)  # type: ignore[index]
+        for module in self.modules():
+            if isinstance(module, Bottleneck):
+                # Every block begins as its shortcut (Goyal et al. 2017).
+                nn.init.zeros_(module.bn3.weight)
 
     def forward(self, slices: Tensor) -> Tensor:
         """(n, outputs, row, column) logits of slices (n, 1, row, column) in [0, 1].

@@ -80,12 +80,13 @@ def suggest(claims: NDArray[np.float64], found: Sequence[Gap], margin: float = 2
         See `evidence`.
     found : sequence of Gap
     margin : float
-        Log-odds that a shift needs; below it the labels stay.
+        Log-odds that a shift needs; below it the labels stay. They stay as well where the shifted
+        ones are not claimed more: maps that are empty are no evidence.
     """
     totals = {shift: _log_likelihood(claims, found, shift) for shift in SHIFTS}
     best = max(SHIFTS, key=lambda shift: totals[shift])
     log_odds = totals[best] - totals[0]
-    if best == 0 or log_odds < margin:
+    if log_odds < margin or _claimed(claims, found, best) <= _claimed(claims, found, 0):
         return Suggestion(0, 0.0, sacrum_holds_l5=False)
     last = max(gap.level for gap in found)
     return Suggestion(best, log_odds, sacrum_holds_l5=last + best < L5 - L1)
@@ -126,6 +127,12 @@ def _log_likelihood(claims: NDArray[np.float64], found: Sequence[Gap], shift: in
         likely = claim[level] if 0 <= level < len(claim) else none
         total += float(np.log(np.clip(likely, EPS, 1)))
     return total
+
+
+def _claimed(claims: NDArray[np.float64], found: Sequence[Gap], shift: int) -> float:
+    """Sum of what the levels claim of the gaps that would be theirs."""
+    pairs = [(row, gap.level + shift) for row, gap in zip(claims, found, strict=True)]
+    return float(sum(row[level] for row, level in pairs if 0 <= level < len(row)))
 
 
 def _moved(label: int, shift: int, has_t13: bool) -> int:

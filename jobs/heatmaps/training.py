@@ -1,14 +1,14 @@
 """How is a localizer trained on generated normal spines, in minutes, on one core?
 
-The spines are generated once, brought to the spacing of the network and kept in memory as 8 bit;
-every batch is drawn from them anew (`jobs.heatmaps.augment`). Each member has its own spines, its
-own initial values and its own draws. The loss is the cross-entropy with smooth targets: a map of
-the probability that a pixel is the landmark of a level, which is what an uncertainty is read from.
+The spines are generated once and kept in memory as 8 bit; every batch is drawn from them anew
+(`jobs.heatmaps.augment`). Members differ in their initial values and in their draws. The loss is
+the cross-entropy with smooth targets: a map of the probability that a pixel is the landmark of a
+level, which is what an uncertainty is read from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
@@ -38,42 +38,46 @@ class Recipe:
     Attributes
     ----------
     spines : int
-        Generated normals a member.
+        Generated normals.
     unseen : float
         Share of them whose field of view ends above the sacrum.
-    render_mm : float
-        Rows and columns that are generated: coarser than a scanner's, which saves half the time,
-        and finer than the network's.
-    size : (2,) tuple of int
-        Rows and columns of a training slice.
+    render_mm, kept_mm : float
+        Rows and columns that are generated (coarser than a scanner's, which saves half the time)
+        and kept (finer than the network's, so that networks of other spacings can share them).
     midline_mm : float
         Slices are drawn around the landmarks with this standard deviation, and 15 % anywhere.
     emphasis : float
         How much more a pixel at a landmark weighs than background.
+    ramp : float
+        Share of the steps over which motions and cuts grow from nothing to their full range. At
+        first the chain of levels stands in the middle of the slice, and its place tells the levels
+        apart; what a network learns from that, it then has to find in the anatomy. Without it the
+        discs are found early, and which is which very late.
     steps, batch : int
     lr, decay : float
-        Of AdamW; the rate rises over the first 15 % and falls to 0 in a straight line.
+        Of AdamW; the rate rises over the first twentieth and falls to 0 in a straight line.
     """
 
-    spines: int = 120
+    spines: int = 220
     unseen: float = 0.12
-    render_mm: float = 1.25
-    size: tuple[int, int] = (160, 128)
+    render_mm: float = 1.0
+    kept_mm: float = 1.5
     midline_mm: float = 10.0
-    emphasis: float = 30.0
-    steps: int = 1400
+    emphasis: float = 40.0
+    ramp: float = 0.3
+    steps: int = 1100
     batch: int = 16
     lr: float = 3e-3
     decay: float = 1e-4
     layout: Layout = SMALL
-    preparation: Preparation = field(default_factory=lambda: Preparation(2.0, 0, (0.5, 99.5)))
+    preparation: Preparation = field(default_factory=lambda: Preparation(3.4, 96, (0.5, 99.5)))
     augmentation: Augmentation = field(default_factory=Augmentation)
     marks: Marks = field(default_factory=Marks)
 
 
 @dataclass(frozen=True)
 class Spine:
-    """One generated series on the grid of the network.
+    """One generated series.
 
     Attributes
     ----------
@@ -100,7 +104,8 @@ def make_spine(seed: int, recipe: Recipe) -> Spine:
     grid = Grid.of(made.volume.shape, made.affine)
     view = sagittal_view(grid)
     stack = view.stack(made.volume)
-    ready = prepare(stack.astype(np.float32), view.spacing_mm[1:], recipe.preparation)
+    kept = replace(recipe.preparation, spacing_mm=recipe.kept_mm)
+    ready = prepare(stack.astype(np.float32), view.spacing_mm[1:], kept)
     at = np.array([made.landmarks[level] for level in LEVELS])
     voxel = (at - grid.matrix[:3, 3]) @ np.linalg.inv(grid.matrix[:3, :3]).T
     index = view.index(voxel, grid.shape)
@@ -111,6 +116,18 @@ def make_spine(seed: int, recipe: Recipe) -> Spine:
         index[:, 0].astype(np.float32),
         view.spacing_mm[0],
     )
+
+
+def coarsened(spine: Spine, recipe: Recipe) -> Spine:
+    """A spine as it was kept, on the grid of the network."""
+    spacing_mm = recipe.preparation.spacing_mm
+    assert spacing_mm is not None, "a recipe for whole slices has no grid"
+    size = [round(n * recipe.kept_mm / spacing_mm) for n in spine.slices.shape[1:]]
+    fine = torch.from_numpy(spine.slices)[:, None].float()
+    coarse = functional.interpolate(fine, size, mode="bilinear", antialias=True)[:, 0]
+    share = np.array(size) / np.array(spine.slices.shape[1:])
+    marks_px = ((spine.marks_px + 0.5) * share - 0.5).astype(np.float32)
+    return replace(spine, slices=coarse.round().to(torch.uint8).numpy(), marks_px=marks_px)
 
 
 def _coarser(spec: LumbarSpec, spacing_mm: float) -> LumbarSpec:
@@ -140,6 +157,16 @@ def train(
 ) -> HeatmapNet:
     """Train one member.
 
+    Parameters
+    ----------
+    spines : sequence of Spine
+        As they were kept.
+    recipe : Recipe
+    seed : int
+        Of the initial values and of everything that is drawn.
+    report : callable
+        Is told the number of each step and its loss.
+
     Returns
     -------
     HeatmapNet
@@ -147,16 +174,18 @@ def train(
         and number of threads.
     """
     torch.manual_seed(seed)
+    spines = [coarsened(spine, recipe) for spine in spines]
     rng = np.random.default_rng([seed, 13])
     net = HeatmapNet(recipe.layout)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(net.parameters(), recipe.lr, weight_decay=recipe.decay)
     rate = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.lr, total_steps=recipe.steps, pct_start=0.15, anneal_strategy="linear"
+        optimizer, recipe.lr, total_steps=recipe.steps, pct_start=0.05, anneal_strategy="linear"
     )
     net.train()
     for step in range(recipe.steps):
-        slices, wanted = draw_batch(spines, recipe, rng)
+        share = min(1.0, step / (recipe.ramp * recipe.steps))
+        slices, wanted = draw_batch(spines, recipe, rng, share)
         with torch.autocast("cpu", torch.bfloat16):
             logits = net(slices.contiguous(memory_format=torch.channels_last))
         loss = heatmap_loss(logits.float(), wanted, recipe.emphasis)
@@ -181,7 +210,7 @@ def heatmap_loss(logits: Tensor, wanted: Tensor, emphasis: float) -> Tensor:
 
 
 def draw_batch(
-    spines: Sequence[Spine], recipe: Recipe, rng: np.random.Generator
+    spines: Sequence[Spine], recipe: Recipe, rng: np.random.Generator, share: float = 1.0
 ) -> tuple[Tensor, Tensor]:
     """Augmented slices (n, 1, row, column) and targets (n, channel, row, column)."""
     chosen = [spines[i] for i in rng.integers(len(spines), size=recipe.batch)]
@@ -197,11 +226,10 @@ def draw_batch(
     away = [(n - s.across) * s.step_mm for s, n in zip(chosen, numbers, strict=True)]
     spacing_mm = recipe.preparation.spacing_mm
     assert spacing_mm is not None
-    changed, where, seen = augmented(
-        slices, marks, inside, spacing_mm, recipe.size, recipe.augmentation, rng
-    )
+    how, size = recipe.augmentation.eased(share), (recipe.preparation.size,) * 2
+    changed, where, seen = augmented(slices, marks, inside, spacing_mm, size, how, rng)
     across = torch.from_numpy(np.stack(away))
-    return changed, targets(where, across, seen, spacing_mm, recipe.size, recipe.marks)
+    return changed, targets(where, across, seen, spacing_mm, size, recipe.marks)
 
 
 def _slice(spine: Spine, midline_mm: float, rng: np.random.Generator) -> int:
@@ -210,8 +238,3 @@ def _slice(spine: Spine, midline_mm: float, rng: np.random.Generator) -> int:
         return int(rng.integers(count))
     middle = float(spine.across.mean()) + rng.normal(0, midline_mm) / spine.step_mm
     return int(np.clip(round(middle), 0, count - 1))
-
-
-def seeds_of(member: int, recipe: Recipe, first: int = 0) -> Iterable[int]:
-    """Seeds of a member's spines: no two members share a spine."""
-    return range(first + member * recipe.spines, first + (member + 1) * recipe.spines)

@@ -41,9 +41,9 @@ class Preparation:
     Attributes
     ----------
     spacing_mm : float or None
-        Rows and columns are resampled to this. None: every slice is resized to `size`.
+        Rows and columns are resampled to this, and stand in the middle of a square of `size`
+        rows and columns (of more where they are more). None: every slice is resized to `size`.
     size : int
-        Rows and columns of a slice where `spacing_mm` is None.
     percentiles : (2,) tuple of float or None
         Of the whole series, scaled to 0 and 1, clipped. None: minimum and maximum of the series
         scaled to 0 and 255 and cut to whole numbers, as the public network was trained.
@@ -151,7 +151,7 @@ def _tensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         # torch reports a damaged file by whatever its parsers raise.
         raise EngineError(
             f"{path} cannot be read as weights",
-            got=f"{type(error).__name__}: {str(error).splitlines()[0]}",
+            got=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}",
             expected="safetensors, or a PyTorch file of tensors only (nothing pickled is executed)",
             remedy="save the state_dict of the model alone, or fetch the file again",
         ) from error
