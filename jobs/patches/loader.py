@@ -7,6 +7,7 @@ same, in the same order, for any number of workers and from any start.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -142,7 +143,7 @@ def batches(
         sampler=range(start, steps),
         num_workers=workers,
         prefetch_factor=AHEAD if workers else None,
-        worker_init_fn=_one_thread if workers else None,
+        worker_init_fn=_quiet_worker if workers else None,
         multiprocessing_context=_processes() if workers else None,
         pin_memory=pin_memory,
     )
@@ -160,7 +161,9 @@ def _processes() -> BaseContext:
     return context
 
 
-def _one_thread(_: int) -> None:
+def _quiet_worker(_: int) -> None:
     torch.set_num_threads(1)
+    # Ctrl-C reaches every process of a terminal: the training decides when its workers end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     blosc.set_nthreads(1)
     threadpool_limits(1)
