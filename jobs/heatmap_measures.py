@@ -244,6 +244,34 @@ def mass_beyond(
     return float(weights[far].sum() / weights.sum())
 
 
+def label_entropy(heatmap: Floats, place_mm: Point, grid: Grid) -> float:
+    """How unsure it is which level is at a place: entropy in nats of the levels' shares there.
+
+    A disc that could be L4/L5 or L5/S1 has two maps of half the height at one place, each with a
+    single peak: neither map's own shape shows it.
+
+    Parameters
+    ----------
+    heatmap : (level, x, y, z) ndarray
+    place_mm : (3,) ndarray
+        RAS. What lies within `PEAK_RADIUS_MM` of it counts.
+    grid : Grid
+
+    Returns
+    -------
+    float
+        0 when all heat there is of one level, ln levels when all have the same, or there is none.
+    """
+    center = np.linalg.inv(grid.matrix) @ [*place_mm, 1.0]
+    reach = np.ceil(PEAK_RADIUS_MM / np.asarray(grid.spacing_mm)) + 1
+    low = np.clip(np.floor(center[:3] - reach), 0, None).astype(int)
+    high = (np.ceil(center[:3] + reach) + 1).astype(int)
+    near = heatmap[:, *(slice(a, max(a, b)) for a, b in zip(low, high, strict=True))]
+    voxels = np.moveaxis(np.indices(near.shape[1:]), 0, -1) + low
+    inside = _mm(_world(grid, voxels) - place_mm) <= PEAK_RADIUS_MM
+    return entropy(near[:, inside].sum(axis=1, dtype=np.float64))
+
+
 def level_measures(planes: Floats) -> dict[str, float]:
     """Confidence and entropies of one level, on its slice.
 

@@ -11,6 +11,7 @@ from jobs.engines.base import Localization, Localizer
 from jobs.heatmap_chain import chain_measures
 from jobs.heatmap_measures import (
     Floats,
+    label_entropy,
     left_right_axis,
     level_measures,
     named,
@@ -80,6 +81,11 @@ def heatmap_measures(
     for i, level in enumerate(engine.levels):
         known = level_measures(planes[:, i])
         rest |= named(level, peak_measures(candidates[i]))
+        rest[f"{level}_label_entropy"] = (
+            label_entropy(mean, candidates[i][0].position_mm, grid)
+            if candidates[i]
+            else float(np.log(len(engine.levels)))  # what is nowhere could be any
+        )
         if "mutual_information" in known:
             rest[f"{level}_mutual_information"] = known.pop("mutual_information")
             rest[f"{level}_peak_spread_mm"] = peak_spread_mm(found.heatmap[:, i], grid)

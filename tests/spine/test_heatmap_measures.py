@@ -168,6 +168,33 @@ def test_slices_are_cut_where_the_mean_peaks():
     np.testing.assert_allclose(cut[1], 0.5, rtol=1e-6)
 
 
+class TestLabelEntropy:
+    place = np.array([-4.0, 0.0, 20.0])
+
+    def test_one_level_alone_is_certain(self):
+        grid = sagittal_grid()
+        maps = np.stack([blob(grid, self.place), blob(grid, self.place - np.array([0, 0, 40]))])
+        assert hm.label_entropy(maps, self.place, grid) == pytest.approx(0, abs=1e-6)
+
+    @pytest.mark.parametrize("share", [0.5, 0.25])
+    def test_two_levels_at_one_place(self, share):
+        grid = sagittal_grid()
+        maps = np.stack([blob(grid, self.place, share), blob(grid, self.place, 1 - share)])
+        expected = -(share * np.log(share) + (1 - share) * np.log(1 - share))
+        assert hm.label_entropy(maps, self.place, grid) == pytest.approx(expected, abs=1e-6)
+
+    def test_no_heat_at_all_could_be_any(self):
+        grid = sagittal_grid()
+        nothing = np.zeros((5, *grid.shape), np.float32)
+        assert hm.label_entropy(nothing, self.place, grid) == pytest.approx(np.log(5))
+
+    def test_a_place_at_the_edge_of_the_field_of_view(self):
+        grid = sagittal_grid()
+        corner = grid.matrix[:3, 3]
+        maps = np.stack([blob(grid, corner), np.zeros(grid.shape, np.float32)])
+        assert hm.label_entropy(maps, corner, grid) == pytest.approx(0, abs=1e-6)
+
+
 class TestMass:
     def test_half_of_the_mass_is_elsewhere(self):
         grid = sagittal_grid()
