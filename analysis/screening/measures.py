@@ -46,6 +46,7 @@ OF_A_LEVEL = (
     Kind("confidence", "peak confidence", False, digits=3),
     Kind("spatial_entropy", "spatial entropy", True, "nats"),
     Kind("second_peak", "second peak, relative", True),
+    Kind("label_entropy", "which level it is", True, "nats"),
     Kind("off_chain_mass", "mass off the chain", True),
     Kind("spacing_deviation", "spacing unlike the others", True),
     Kind("mutual_information", "mutual information of members", True, "nats", 3),
