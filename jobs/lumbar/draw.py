@@ -74,7 +74,7 @@ def draw_spec(seed: int, kind: Kind = "normal", coverage: Coverage = "lumbar") -
             expected=f"a seed of at least 0, one of {KINDS}, one of {get_args(Coverage)}",
         )
     streams = [np.random.default_rng([seed, stream]) for stream in range(4)]
-    size = float(np.clip(streams[0].normal(1.0, 0.065), 0.86, 1.14))
+    size = float(np.clip(streams[0].normal(1.0, 0.065), 0.86, 1.10))
     spec = LumbarSpec(
         seed,
         "normal",
@@ -124,7 +124,7 @@ def _tilts(rng: np.random.Generator) -> list[float]:
 
 def _discs(rng: np.random.Generator, size: float) -> tuple[Disc, ...]:
     age = rng.uniform(20, 85)
-    thick = float(np.clip(rng.normal(1.0, 0.1), 0.8, 1.2))
+    thick = float(np.clip(rng.normal(1.0, 0.1), 0.8, 1.12))
     made = []
     for i, (above, below) in enumerate(pairwise(VERTEBRAE)):
         sacral = above.startswith("S")

@@ -81,7 +81,7 @@ def generate_lumbar(spec: LumbarSpec) -> Lumbar:
     affine = scanner_affine(spec) @ grid_affine(spec)
     carried = scanner_affine(spec)
     centroids = {name: _carry(carried, place.centre) for name, place in chain.vertebrae.items()}
-    inverse = np.linalg.inv(affine)
+    inverse = np.asarray(np.linalg.inv(affine), np.float64)
     size = image.shape[::-1]
     seen = {n: c for n, c in centroids.items() if _inside(inverse, c, size)}
     landmarks = {level: _carry(carried, chain.discs[level].centre) for level in LEVELS}
