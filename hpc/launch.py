@@ -84,6 +84,7 @@ def launch(study: Study, request: Request, console: Console) -> int:
         selection = select(plan, request)
         if _nothing_left(plan, selection):
             console.print("Everything is done; nothing to do.", highlight=False)
+            _debug_pictures(study, request, console)
             return farewell(study, console, 0, begun)
         run = RunFolder(study, new_run_id())
         prepare_store(plan)

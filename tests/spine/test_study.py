@@ -130,6 +130,7 @@ class TestRerun:
 def test_a_subject_draws_a_picture(screened):
     said = lam("run", screened.path, "--subject", "without", "--workers", 1)
     assert "nothing to do" in said
+    assert (screened.figures / "debug/without_spots.png").stat().st_size > 10_000
     picture = lamstore.open(screened.path, engine="spots").sel(subject="without").lam.overlay()
     titles = [text.get_text() for text in picture.texts]
     assert {"T2w t0, all levels", "L4/L5", "L5/S1"} <= set(titles)
