@@ -41,6 +41,7 @@ check-code: install
 	.venv/bin/lint-imports
 
 bench: install
+	$(PY) -m pip install --quiet -e '.[bench]'
 	$(PY) -m benchmarks
 
 clean:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from benchmarks import cluster, cohort, patches, science, unet_inference, volumes
+from benchmarks import cluster, cohort, dicom_reading, patches, science, unet_inference, volumes
 from benchmarks.timing import Row
 from hpc.provenance import versions
 
@@ -35,6 +35,7 @@ def rows(work: Path) -> Iterator[Row]:
     yield from unet_inference.inference(DATA)
     yield from volumes.ingesting(DATA, work)
     yield from patches.patches(DATA, work)
+    yield from dicom_reading.rows(work)
     yield from cluster.rows(work)
 
 

@@ -12,7 +12,7 @@
 #   LAMSTORE_SIF_CACHE  where images are kept                           (default ~/.cache/lamstore/sif)
 #   MIRROR              the Debian mirror                               (default: this machine's own)
 #   TORCH               "no" leaves torch and what needs it out: no neural engine, no training,
-#                       300 MB and more than a minute less             (default yes)
+#                       280 MB and some time less                      (default yes)
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
