@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from monai.transforms import (
-    RandBiasField,
-    RandGaussianNoise,
-    RandSimulateLowResolution,
-)
+from monai.transforms.intensity.array import RandBiasField, RandGaussianNoise
+from monai.transforms.spatial.array import RandSimulateLowResolution
 from torch import Tensor
 
 from jobs.shift import PARAMETERS, Shift, distorted
@@ -62,7 +59,8 @@ def _bias(image: Tensor, strength: float, random: Random) -> Tensor:
 def _curve(image: Tensor, knots: int, slope: tuple[float, float], random: Random) -> Tensor:
     """A monotone curve that keeps 0, where normalization puts the middle of normal tissue."""
     at = np.linspace(*CURVE_RANGE, knots)
-    slopes = np.exp(random.uniform(*np.log(slope), knots - 1))
+    lowest, highest = np.log(slope)
+    slopes = np.exp(random.uniform(lowest, highest, knots - 1))
     values = np.concatenate([[0.0], np.cumsum(slopes * np.diff(at))])
     values -= np.interp(0, at, values)
     # A step of the table is 0.01: finer than what bf16 resolves of a lesion's intensity.

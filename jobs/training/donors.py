@@ -81,7 +81,8 @@ class Donor:
         """One lesion, (x, y, z) bool, cropped to it."""
         mask = self.labels == number
         box = bounding_box(mask)
-        return mask if box is None else mask[box]
+        assert box is not None
+        return np.asarray(mask[box])
 
 
 def _picked(

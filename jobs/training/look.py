@@ -52,7 +52,8 @@ class LesionLook:
     @property
     def chances(self) -> NDArray[np.float64]:
         """`weight` with a sum of 1 in double precision, as NumPy wants it."""
-        return self.weight.astype(np.float64) / self.weight.astype(np.float64).sum()
+        double = self.weight.astype(np.float64)
+        return np.asarray(double / double.sum())
 
     def typical(self, channel: int) -> float:
         """Weighted mean contrast of one channel."""
@@ -180,7 +181,7 @@ def pooled(looks: Sequence[LesionLook]) -> LesionLook:
     return LesionLook(
         _median([look.tissue for look in looks]),
         np.concatenate([look.contrast for look in looks]),
-        weight,
+        weight.astype(np.float32),
         _median([look.grey for look in looks]),
     )
 

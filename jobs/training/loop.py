@@ -83,9 +83,9 @@ class Trainer:
         self.module = build_network(config.spec)
         expect(self.module, config.prior)
         self.module = self.module.to(self.device)
-        last = config.channels_last
-        self._format = torch.channels_last_3d if last else torch.contiguous_format
-        self.module = self.module.to(memory_format=self._format)
+        near = config.channels_last
+        self._format = torch.channels_last_3d if near else torch.contiguous_format
+        self.module.to(memory_format=self._format)  # type: ignore[call-overload]
         self.average = Average(self.module, config.ema)
         self.optimizer = build_optimizer(self.module, config.optimizer)
         self.schedule = Schedule(config.schedule, config.optimizer.lr, config.steps)
@@ -162,7 +162,7 @@ class Trainer:
             output = self._forward(image)
         loss = self._loss(output.float(), truth)
         self.optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(loss).backward()
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if self.config.grad_clip is not None:
             self._scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.module.parameters(), self.config.grad_clip)

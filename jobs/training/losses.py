@@ -46,14 +46,8 @@ def _of_one_head(config: LossConfig) -> Loss:
     from monai.losses.tversky import TverskyLoss
     from torch.nn.functional import binary_cross_entropy_with_logits
 
-    common = {
-        "sigmoid": True,
-        "batch": config.batch_dice,
-        "smooth_nr": SMOOTH,
-        "smooth_dr": SMOOTH,
-    }
     if config.name == "dice_bce":
-        dice = DiceLoss(**common)
+        dice = DiceLoss(sigmoid=True, batch=config.batch_dice, smooth_nr=SMOOTH, smooth_dr=SMOOTH)
 
         def dice_bce(logits: Tensor, truth: Tensor) -> Tensor:
             entropy = binary_cross_entropy_with_logits(logits, truth)
@@ -61,7 +55,14 @@ def _of_one_head(config: LossConfig) -> Loss:
             return overlap + config.bce_weight * entropy
 
         return dice_bce
-    tversky = TverskyLoss(alpha=config.alpha, beta=config.beta, **common)
+    tversky = TverskyLoss(
+        sigmoid=True,
+        alpha=config.alpha,
+        beta=config.beta,
+        batch=config.batch_dice,
+        smooth_nr=SMOOTH,
+        smooth_dr=SMOOTH,
+    )
     power = 1 / config.gamma if config.name == "focal_tversky" else 1.0
 
     def overlap(logits: Tensor, truth: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ class Average:
         """Take in the weights after a step, counted from 0."""
         decay = min(self._decay, (1 + step) / (10 + step)) if self._decay else 0.0
         now = _floats(self._module)
-        torch._foreach_lerp_(  # type: ignore[no-untyped-call]
+        torch._foreach_lerp_(
             list(self.shadow.values()), [now[name] for name in self.shadow], 1 - decay
         )
 
@@ -127,9 +127,9 @@ def expect(module: nn.Module, prior: float) -> None:
     """Set the biases of a fresh network's heads so that it begins at a probability of `prior`."""
     bias = log(prior / (1 - prior))
     for layer in module.modules():
-        convolves = isinstance(layer, nn.Conv3d | nn.ConvTranspose3d)
-        if convolves and layer.out_channels == 1 and layer.bias is not None:
-            # Where a norm follows, a bias has no effect: only the heads feel this.
+        if not isinstance(layer, nn.Conv3d | nn.ConvTranspose3d) or layer.bias is None:
+            continue
+        if layer.out_channels == 1:  # where a norm follows it has no effect: only heads feel it
             layer.bias.fill_(bias)
 
 

@@ -35,4 +35,4 @@ class Predictor:
         """Lesion probability (x, y, z) of a scan on its own grid; 0 outside the brain."""
         member, spacing_mm = self._member, self._member.facts.spacing_mm
         view = view_of(scan.images, scan.brain, scan.grid, spacing_mm, member.window, self._how)
-        return member.probabilities(view)[0]
+        return np.asarray(member.probabilities(view)[0])

@@ -188,7 +188,9 @@ class _Judge:
         """Write the module's weights, and slices of the last validation."""
         save_weights(self._files.best, module, self._facts)
         if self._slices:
-            np.savez_compressed(self._files.folder / "cases.npz", **self._slices)
+            np.savez_compressed(
+                self._files.folder / "cases.npz", allow_pickle=False, **self._slices
+            )
 
 
 def _facts(config: TrainConfig, recipe: str, cohort: Cohort) -> Facts:
@@ -233,7 +235,7 @@ class _Writer:
         from torch.utils.tensorboard import SummaryWriter
 
         # Events of steps that an interruption lost are hidden.
-        self._events = SummaryWriter(str(self._folder / "events"), purge_step=self._step)  # type: ignore[no-untyped-call]
+        self._events = SummaryWriter(str(self._folder / "events"), purge_step=self._step)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -91,7 +91,8 @@ class Transplanter:
         if not usable.any():
             return images, truth
         # The store's order would make every pass below crawl.
-        images, truth, brain = (np.ascontiguousarray(a) for a in (images, truth, brain))
+        images = np.ascontiguousarray(images)
+        truth, brain = np.ascontiguousarray(truth), np.ascontiguousarray(brain)
         normal = normal_tissue(images, truth, brain, look.tissue, usable, self.channels)
         for _ in range(TRIES):
             labels = self._candidates(normal, affine, random)
@@ -102,7 +103,7 @@ class Transplanter:
         return images, truth
 
     def _candidates(self, normal: Mask, affine: Affine, random: Random) -> Labels:
-        donor = self.donors[random.integers(len(self.donors))]
+        donor = self.donors[int(random.integers(len(self.donors)))]
         if self.config.common_space:
             near = random.random() < self.config.keep_place
             reach_mm = self.config.jitter_mm if near else FAR_MM
