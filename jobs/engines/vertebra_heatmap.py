@@ -177,8 +177,8 @@ class VertebraHeatmap(Localizer):
         else:
             guided = self._guided(stack, view, inputs)
             found, planes = guided.found, guided.planes
-        heatmap = view.volume(found.stack(stack.shape))
-        return Localization(np.ascontiguousarray(heatmap), planes)
+        # A view: a copy into the order of the axes would cost more than the networks.
+        return Localization(view.volume(found.stack(stack.shape)), planes)
 
     def _series(self, inputs: EngineInput) -> tuple[SagittalView, NDArray[np.float32]]:
         image = inputs.images[self.options.modality]

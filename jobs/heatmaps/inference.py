@@ -22,6 +22,8 @@ from jobs.heatmaps import LEVELS
 from jobs.heatmaps.network import STRIDE, HeatmapNet
 from jobs.heatmaps.weights import PUBLIC_PREPARATION, Preparation
 
+FAINT = 1 / 4096
+"""Half the step in which heatmaps are stored: less is 0 there."""
 Precision = Literal["float32", "bfloat16", "float16"]
 SAMPLES = 1 << 18
 """Pixels that decide the percentiles of a series; more change the third digit."""
@@ -106,14 +108,25 @@ class Found:
         return found.cpu().numpy()
 
     def stack(self, shape: tuple[int, int, int]) -> NDArray[np.float32]:
-        """(member, level, slice, row, column) on a series of `shape`; 0 where nothing was asked."""
+        """(member, level, slice, row, column) on a series of `shape`.
+
+        0 on slices that nobody asked about, and away from a level's pixels of at least `FAINT`:
+        a level fills a hundredth of a series, and interpolating the rest costs more than the
+        networks. Everywhere else as bilinear interpolation gives it.
+        """
         members, _, levels = self.maps.shape[:3]
         out = np.zeros((members, levels, *shape), np.float32)
-        at = list(self.slices)
-        for member in range(members):
-            # One member at a time: the maps on a fine grid are the largest thing in memory.
-            fine = _resize(self.maps[member], shape[1:]).cpu().numpy()
-            out[member][:, at] = fine.transpose(1, 0, 2, 3)
+        lengths = zip(self.maps.shape[3:], shape[1:], strict=True)
+        down, across = (_interpolation(n, fine) for n, fine in lengths)
+        maps = self.maps.cpu()
+        for member, n, level in np.ndindex(*maps.shape[:3]):
+            one = maps[member, n, level]
+            near = one >= FAINT
+            if near.any():
+                rows, fine_rows = _reach(near.any(1), down)
+                columns, fine_columns = _reach(near.any(0), across)
+                fine = down[fine_rows, rows] @ one[rows, columns] @ across[fine_columns, columns].T
+                out[member, level, self.slices[n], fine_rows, fine_columns] = fine.numpy()
         return out
 
 
@@ -233,3 +246,18 @@ def _resize(maps: Tensor, size: tuple[int, ...], antialias: bool = False) -> Ten
     return functional.interpolate(
         maps, list(size), mode="bilinear", align_corners=False, antialias=antialias
     )
+
+
+def _interpolation(length: int, fine: int) -> Tensor:
+    """(fine, length) weights of linear interpolation along an axis that spans the same mm."""
+    each = torch.eye(length)[None]
+    found = functional.interpolate(each, [fine], mode="linear", align_corners=False)
+    return found[0].T.contiguous()
+
+
+def _reach(near: Tensor, matrix: Tensor) -> tuple[slice, slice]:
+    """Where an axis has something, one pixel wider, and what of the fine axis that touches."""
+    hit = near.nonzero()[:, 0]
+    coarse = slice(max(0, int(hit[0]) - 1), int(hit[-1]) + 2)
+    touched = matrix[:, coarse].any(1).nonzero()[:, 0]
+    return coarse, slice(int(touched[0]), int(touched[-1]) + 1)
