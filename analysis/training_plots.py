@@ -68,7 +68,7 @@ def ablation_bars(runs: pd.DataFrame, by: list[str], measure: str = "dice") -> F
     figure = style.figure(2.2 + 1.1 * len(named), 3.4)
     axes = figure.subplots()
     for at, (values, colour) in enumerate(zip(named.values(), _colours(len(named)), strict=True)):
-        spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+        spread = float(values.std(ddof=1)) if len(values) > 1 else None
         axes.bar(at, values.mean(), 0.6, yerr=spread, color=colour, alpha=0.8, capsize=4)
         offsets = np.linspace(-0.15, 0.15, len(values)) if len(values) > 1 else [0.0]
         axes.plot(at + np.asarray(offsets), values, "o", ms=3, color=style.INK)
@@ -80,7 +80,9 @@ def ablation_bars(runs: pd.DataFrame, by: list[str], measure: str = "dice") -> F
 
 def _label(by: list[str], key: Any) -> str:
     values = key if isinstance(key, tuple) else (key,)
-    return "\n".join(f"{n.rpartition('.')[2]} {v}" for n, v in zip(by, values, strict=True))
+    return "\n".join(
+        f"{n.removesuffix('.name').rpartition('.')[2]} {v}" for n, v in zip(by, values, strict=True)
+    )
 
 
 def _colours(count: int) -> list[str]:
