@@ -102,6 +102,22 @@ class EnginePage:
 
 def render(facts: Facts, pages: Sequence[EnginePage]) -> str:
     """The whole page as text."""
+    environment, style, script = page_parts()
+    return environment.get_template("report.html.j2").render(
+        facts=facts,
+        engines=[_context(facts, page) for page in pages],
+        tiles=[*dict.fromkeys(tile.name for page in pages for tile in page.headline.tiles)],
+        style=style,
+        script=script,
+        definitions=definitions(facts.config, next((p.engine.audit for p in pages), None)),
+        provenance=provenance(facts),
+        inline=INLINE,
+        drawn=DRAWN,
+    )
+
+
+def page_parts(*styles: str) -> tuple[Environment, Markup, Markup]:
+    """Where templates come from, the style sheet (`styles` after the common one), the script."""
     loader = PackageLoader("analysis", "templates")
     environment = Environment(
         loader=loader,
@@ -118,18 +134,10 @@ def render(facts: Facts, pages: Sequence[EnginePage]) -> str:
         "why": cells.why,
         "shift_name": cells.shift_name,
     }
-    style, script = (loader.get_source(environment, f"report.{kind}")[0] for kind in ("css", "js"))
-    return environment.get_template("report.html.j2").render(
-        facts=facts,
-        engines=[_context(facts, page) for page in pages],
-        tiles=[*dict.fromkeys(tile.name for page in pages for tile in page.headline.tiles)],
-        style=Markup(style),
-        script=Markup(script),
-        definitions=definitions(facts.config, next((p.engine.audit for p in pages), None)),
-        provenance=provenance(facts),
-        inline=INLINE,
-        drawn=DRAWN,
-    )
+    texts = [
+        loader.get_source(environment, name)[0] for name in ("report.js", "report.css", *styles)
+    ]
+    return environment, Markup("\n".join(texts[1:])), Markup(texts[0])
 
 
 def _context(facts: Facts, page: EnginePage) -> dict[str, object]:
