@@ -21,8 +21,10 @@ from analysis.report.words import number
 from analysis.screening import summary as said
 from analysis.screening.measures import level_name
 from analysis.screening.result import Evidence, Screening
+from analysis.screening.thresholds import BOTH
 from lamstore.study import Study
 
+SHORT = {BOTH: "the other half"}
 KEYS = (("model", "normal"), ("flag", "transitional"))
 
 
@@ -92,10 +94,8 @@ def _context(study: Study, one: Screening, index: int, out: Path) -> dict[str, A
 
 
 def _because(one: Screening) -> list[str]:
-    found = [*said.cohort_sentences(one)]
-    if one.evidence is not None:
-        found += [*said.discrimination_sentences(one.evidence)][:1]
-    return [*found, *said.group_sentences(one)][:6]
+    sized = [s for s, n in zip(said.group_sentences(one), one.groups["n"], strict=True) if n]
+    return [*said.cohort_sentences(one), *sized]
 
 
 def _distributions(one: Screening, panels: dict[str, Any]) -> Chart:
@@ -152,8 +152,7 @@ def _threshold(row: dict[Any, Any]) -> dict[str, str]:
         "threshold": f"{row['suspicious']} {number(row['threshold'], 3)}"
         if np.isfinite(row["threshold"])
         else "each its own",
-        "chosen": str(row["chosen_on"]),
-        "judged": str(row["judged_on"]),
+        "halves": f"{SHORT.get(row['chosen_on'], row['chosen_on'])} → {row['judged_on']}",
         "n": str(row["n"]),
     }
     return found | {name: _rate(row, name) for name in ("sensitivity", "specificity", "ppv", "npv")}

@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.report.facts import Facts
 from analysis.report.headline import Tile, Tone
-from analysis.report.words import count, number
+from analysis.report.words import count, listed, number
 from analysis.screening.measures import level_name
 from analysis.screening.result import Evidence, Screening
 from analysis.screening.summary import judged
@@ -71,9 +71,11 @@ def _evidence_tiles(evidence: Evidence) -> list[Tile]:
     detail = f"{interval}, {best.kind.says}, n = {row['n_lstv'] + row['n_normal']:.0f}"
     found = [Tile("Best AUROC", number(row["auroc"]), detail, _tone(row["auroc_low"]))]
     if len(evidence.selection):
-        areas = evidence.selection["auroc"]
-        value = " / ".join(number(v) for v in areas)
-        found.append(Tile("AUROC where not chosen", value, "the best of one half, in the other"))
+        areas = [number(v) for v in evidence.selection["auroc"]]
+        detail = (
+            f"best of one half, in the other; swapped {listed(areas[1:]) if areas[1:] else '–'}"
+        )
+        found.append(Tile("AUROC, other half", areas[0], detail))
     fixed = judged(evidence, best, FIXED)
     if fixed is not None:
         for name in ("sensitivity", "specificity"):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.report.words import count, listed
-from analysis.screening.measures import SPINE, Measure
+from analysis.screening.measures import Measure, level_name
 from analysis.screening.result import Evidence, Screening
 from analysis.screening.thresholds import BOTH, FIXED, HALVES, HIGH, YOUDEN
 
@@ -226,16 +226,14 @@ def calibration_sentences(evidence: Evidence) -> Iterator[str]:
 
 def group_sentences(one: Screening) -> Iterator[str]:
     """Size of each risk group, and its share of transitional spines."""
-    level = "" if one.config.score_level == SPINE else one.config.score_level
+    level = level_name(one.config.score_level)
     for row in one.groups.to_dict("records"):
-        said = f"{row['risk']} risk" + (
-            f" ({level} entropy {row['entropy']})" if row["entropy"] else ""
-        )
-        said += f": {count(row['n'], 'study', 'studies')}, {100 * row['share']:.0f} %"
+        bounds = f" (entropy at {level} {row['entropy']})" if row["entropy"] else ""
+        said = f"{row['risk'].capitalize()} risk{bounds}: {count(row['n'], 'study', 'studies')}"
+        said += f", {100 * row['share']:.0f} %"
         if row["n_labelled"]:
-            rate = pd.Series(row)
             said += (
                 f"; {row['n_lstv']} of {row['n_labelled']} labelled are transitional, "
-                f"{row['lstv_rate']:.2f}{_interval(rate, 'lstv_rate')}"
+                f"{row['lstv_rate']:.2f}{_interval(pd.Series(row), 'lstv_rate')}"
             )
         yield said + "."
