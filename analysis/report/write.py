@@ -80,11 +80,12 @@ def _write_figures(engine: EngineFacts, folder: Path) -> Figures:
         return found
     # Only a study with comparisons pays for these imports.
     from analysis.gallery import gallery
+    from analysis.style import save
 
     folder.mkdir(parents=True, exist_ok=True)
     for picture in gallery(engine.audit):
         path = folder / f"{picture.name}.png"
-        picture.figure.savefig(path)
+        save(picture.figure, path)
         source = data_uri(path.read_bytes(), "png")
         found[picture.name] = Figure(picture.title, picture.look_for, source)
     return found

@@ -92,7 +92,7 @@ def choose_cut(score: Floats, positive: Bools, sensitivity: float | None = None)
     known = np.isfinite(score)
     away, hit, cuts = roc_curve(positive[known], score[known], drop_intermediate=False)
     # The first point calls nobody, at a cut above every score.
-    gain = hit[1:] - away[1:]
+    gain = np.round(hit[1:] - away[1:], 12)  # so that equal gains are equal: the highest cut wins
     at = int(np.argmax(gain if sensitivity is None else hit[1:] >= sensitivity - 1e-12))
     return float(cuts[1 + at : 3 + at].mean())
 

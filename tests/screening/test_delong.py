@@ -1,4 +1,4 @@
-"""Are AUROC, its variance and its test those of the definitions, by other ways of computing them?"""
+"""Are AUROC, its variance and its test those of the definitions, computed in other ways?"""
 
 import numpy as np
 import pytest
