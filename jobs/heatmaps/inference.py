@@ -184,10 +184,10 @@ def prepare(
     chosen = list(range(len(stack)) if slices is None else slices)
     if preparation.percentiles is None:
         low, high = float(stack.min()), float(stack.max())
-        picked = torch.from_numpy(np.ascontiguousarray(stack[chosen])).to(device)
+        picked = torch.from_numpy(stack[chosen]).to(device)
         grey = ((picked - low) / ((high - low) or 1.0) * 255).floor()
         return _shrunk(grey, spacing_mm, preparation).round() / 255
-    picked = torch.from_numpy(np.ascontiguousarray(stack)).to(device)
+    picked = torch.from_numpy(np.array(stack, order="C")).to(device)
     small = _shrunk(picked, spacing_mm, preparation)
     values = small.flatten()[:: -(-small.numel() // SAMPLES)].cpu().numpy()
     low, high = np.percentile(values, preparation.percentiles).tolist()

@@ -59,7 +59,7 @@ def test_landmarks_move_with_the_image(seed):
 
 def test_a_cut_blackens_rows_and_unmarks_levels():
     spine = dotted()
-    how = replace(STILL, cut=1.0, cut_mm=(-60.0, -60.0), rotation_deg=0, zoom=0, shift_mm=0)
+    how = replace(STILL, cut=1.0, cut_mm=(-50.0, -50.0), rotation_deg=0, zoom=0, shift_mm=0)
     marks = torch.from_numpy(spine.marks_px)[None].repeat(40, 1, 1)
     slices = torch.full((40, 120, 100), 0.5)
     lost = set()
@@ -74,8 +74,8 @@ def test_a_cut_blackens_rows_and_unmarks_levels():
             assert bool(seen[n, k]) == bool(rows[row] > 0)
             if not seen[n, k]:
                 lost.add(k)
-    # 60 mm are 20 rows and the dots stand 20 rows apart: one level goes, at either end.
-    assert {0, 4} <= lost <= {0, 1, 3, 4}
+    # 50 mm are 17 rows and the dots stand 20 rows apart: one level goes, at either end.
+    assert lost == {0, 4}
 
 
 def test_targets_are_probabilities_that_peak_at_the_marks():
@@ -86,7 +86,7 @@ def test_targets_are_probabilities_that_peak_at_the_marks():
     torch.testing.assert_close(found.sum(1), torch.ones(1, 100, 40))
     assert (found >= 0).all()
     tops = found[0, 1:].amax((1, 2))
-    torch.testing.assert_close(tops, torch.tensor([0.9, 0.9, 0.9 * np.exp(-0.5), 0.9, 0.0]))
+    torch.testing.assert_close(tops, torch.tensor([0.9, 0.9, 0.9 * float(np.exp(-0.5)), 0.9, 0.0]))
     assert np.unravel_index(int(found[0, 4].argmax()), (100, 40)) == (70, 21)
 
 
