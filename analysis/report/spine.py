@@ -88,7 +88,7 @@ def _context(study: Study, one: Screening, index: int, out: Path) -> dict[str, A
         "groups": _groups(one),
         "labelled": evidence is not None,
         "missing": one.missing,
-        "distributions": [_distributions(one, panels)],
+        "distributions": [_distributions(one)],
         **(_shown(one, evidence) if evidence is not None else {}),
     }
 
@@ -98,12 +98,12 @@ def _because(one: Screening) -> list[str]:
     return [*said.cohort_sentences(one), *sized]
 
 
-def _distributions(one: Screening, panels: dict[str, Any]) -> Chart:
+def _distributions(one: Screening) -> Chart:
     return Chart(
         "Every measure of the level that screens, and of the whole spine",
         "Groups that lie apart, not single studies. A click on a dot leads to its picture where "
         "there is one. Dashed: risk groups of study.yaml.",
-        strips(one, panels),
+        strips(one),
         KEYS if one.evidence is not None else (),
     )
 

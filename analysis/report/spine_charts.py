@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,14 +25,8 @@ LSTV, NORMAL, EVERY = "transitional", "normal", "all"
 Floats = NDArray[np.float64]
 
 
-def strips(one: Screening, panels: Mapping[str, object]) -> Markup:
-    """Every measure that screens: normals and transitional spines, a panel a measure.
-
-    Parameters
-    ----------
-    panels : mapping
-        By study id; a dot of these leads to the picture.
-    """
+def strips(one: Screening) -> Markup:
+    """Every measure that screens: normals and transitional spines, a panel a measure."""
     parts = []
     groups = _groups(one)
     width, height = (WIDTH - 40) / COLUMNS, 46.0 * len(groups) + 62
@@ -93,7 +88,7 @@ def _group(measure: Measure, values: pd.Series, name: str, scale: Axis, y: float
     kind, shape = ("flag", "diamond") if name == LSTV else ("model", "dot")
     parts = []
     if len(known) > DOTS:
-        parts.append(_shape(known.to_numpy(), scale, y, f"band {kind}"))
+        parts.append(_shape(np.asarray(known, np.float64), scale, y, f"band {kind}"))
     else:
         # Neighbours in rank are set apart in turn: every dot is seen, nothing is random.
         for rank, (study, value) in enumerate(known.items()):
@@ -224,10 +219,10 @@ def level_cells(one: Screening, evidence: Evidence) -> list[tuple[str, list[tupl
     return found
 
 
-def _cell(row: Mapping[str, object] | None, level: str) -> tuple[str, str, str]:
-    if row is None or not np.isfinite(float(row["auroc"])):  # type: ignore[arg-type]
+def _cell(row: Mapping[Any, Any] | None, level: str) -> tuple[str, str, str]:
+    if row is None or not np.isfinite(row["auroc"]):
         return "–", "none", ""
-    value = float(row["auroc"])  # type: ignore[arg-type]
+    value = float(row["auroc"])
     colour = "0,114,178" if value >= 0.5 else "213,94,0"
     shade = f"rgba({colour},{min(abs(value - 0.5) * 1.5, 0.75):.2f})"
     hint = (

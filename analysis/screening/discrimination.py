@@ -130,7 +130,7 @@ def _prefixed(name: str, found: Estimate) -> dict[str, Any]:
 
 
 def _spread(values: Floats, positive: Bools) -> dict[str, float]:
-    row = {}
+    row: dict[str, float] = {}
     for name, who in (("normal", ~positive), ("lstv", positive)):
         known = values[who & np.isfinite(values)]
         marks = np.quantile(known, QUARTILES) if known.size else np.full(3, np.nan)

@@ -70,7 +70,7 @@ def read_labels(path: Path) -> Labels:
     """
     table = _read(path)
     if missing := [name for name in (ID, LABEL) if name not in table]:
-        raise _error(path, f"no column {', '.join(missing)} in {', '.join(table)}")
+        raise _error(path, f"no column {', '.join(missing)} in {', '.join(map(str, table))}")
     ids = table[ID].str.strip()
     words = table[LABEL].str.strip().str.lower()
     if not ids.astype(bool).all():

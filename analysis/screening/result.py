@@ -54,7 +54,7 @@ class Evidence:
 
     def area(self, measure: Measure) -> pd.Series:
         """Its row of `areas`."""
-        return self.areas.set_index("measure").loc[measure.column]
+        return self.areas[self.areas["measure"] == measure.column].iloc[0]
 
 
 @dataclass(frozen=True)

@@ -173,10 +173,10 @@ def threshold_sentences(evidence: Evidence) -> Iterator[str]:
         if row is not None:
             yield f"{rule}, {BOTH}: {rates_text(row)}."
     table = evidence.thresholds
-    for row in table[table["rule"] == HIGH].to_dict("records") if len(table) else ():
+    for configured in table[table["rule"] == HIGH].to_dict("records") if len(table) else ():
         yield (
-            f"`{row['measure']}` > {row['threshold']:g} (study.yaml): "
-            f"{rates_text(pd.Series(row))} of all."
+            f"`{configured['measure']}` > {configured['threshold']:g} (study.yaml): "
+            f"{rates_text(pd.Series(configured))} of all."
         )
 
 

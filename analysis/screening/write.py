@@ -147,12 +147,9 @@ def _write(
 def _write_tables(found: Sequence[Screening], folder: Path) -> None:
     """Tables of all engines together; those of an earlier screening that are no more, go."""
     folder.mkdir(parents=True, exist_ok=True)
+    tables = [(one.engine, one.tables()) for one in found]
     for name in TABLES:
-        parts = [
-            one.tables()[name].pipe(lambda t, e=one.engine: t.assign(engine=e))
-            for one in found
-            if name in one.tables()
-        ]
+        parts = [made[name].assign(engine=engine) for engine, made in tables if name in made]
         if parts:
             table = pd.concat(parts, ignore_index=True)
             table.insert(0, "engine", table.pop("engine"))
