@@ -24,6 +24,8 @@ from jobs.heatmaps import LEVELS
 from jobs.heatmaps.network import PUBLIC, HeatmapNet, Layout, fold_norms
 from lamstore.errors import EngineError, MissingWeightsError
 
+METADATA = "lamstore"
+"""Entry of our files' metadata; what it holds is JSON."""
 FORMAT = "lamstore-heatmap-1"
 WRAPPERS = ("state_dict", "model_state_dict")
 """Keys under which a PyTorch file may hold its parameters."""
@@ -114,8 +116,8 @@ def read_weights(path: Path) -> Weights:
     """
     weights_digest(path)
     state, metadata = _tensors(path)
-    if metadata.get("format") == FORMAT:
-        layout, preparation = _described(metadata, path)
+    if METADATA in metadata:
+        layout, preparation = _described(metadata[METADATA], path)
     else:
         state = _bare(state)
         layout, preparation = _public_layout(state, path), PUBLIC_PREPARATION
@@ -127,14 +129,16 @@ def write_weights(path: Path, net: HeatmapNet, preparation: Preparation, note: s
     state = {k: v for k, v in net.state_dict().items() if not _is_counter(k)}
     halves = {k: v.detach().to(torch.float16).contiguous() for k, v in state.items()}
     spec = {
+        "format": FORMAT,
         "layout": asdict(net.layout),
         "preparation": asdict(preparation),
         "levels": LEVELS,
         "note": note,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {"format": FORMAT, "spec": json.dumps(spec, sort_keys=True)}
-    safetensors.torch.save_file(halves, path, metadata)
+    # One entry: safetensors writes several in any order, and the same network would not give the
+    # same bytes.
+    safetensors.torch.save_file(halves, path, {METADATA: json.dumps(spec, sort_keys=True)})
 
 
 def _tensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -167,13 +171,15 @@ def _bare(state: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-def _described(metadata: Mapping[str, str], path: Path) -> tuple[Layout, Preparation]:
-    spec = json.loads(metadata["spec"])
-    if tuple(spec["levels"]) != LEVELS:
+def _described(described: str, path: Path) -> tuple[Layout, Preparation]:
+    spec = json.loads(described)
+    expected = {"format": FORMAT, "levels": list(LEVELS)}
+    if got := {k: spec.get(k) for k in expected if spec.get(k) != expected[k]}:
         raise EngineError(
-            f"{path} is a network of other levels",
-            got=", ".join(spec["levels"]),
-            expected=", ".join(LEVELS),
+            f"{path} was written for another use or by another version",
+            got=str(got),
+            expected=str({k: expected[k] for k in got}),
+            remedy="use weights of the vertebra localizer that this version of lamstore wrote",
         )
     layout: dict[str, Any] = _tuples(spec["layout"])
     preparation: dict[str, Any] = _tuples(spec["preparation"])
