@@ -166,7 +166,7 @@ def _rate(row: dict[Any, Any], name: str) -> str:
 def _comparison(evidence: Evidence) -> list[dict[str, str]]:
     """The best measure against each other one."""
     best, table = evidence.best, evidence.comparison
-    if best is None or table.empty:
+    if best is None or table.empty or table["p_value"].isna().all():
         return []
     mine = table[(table["a"] == best.column) | (table["b"] == best.column)]
     rows = []

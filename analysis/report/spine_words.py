@@ -67,7 +67,9 @@ def _evidence_tiles(evidence: Evidence) -> list[Tile]:
     if best is None:
         return []
     row = evidence.area(best)
-    interval = f"{number(row['auroc_low'])} to {number(row['auroc_high'])}"
+    known = np.isfinite(row["auroc_low"])
+    low, high = number(row["auroc_low"]), number(row["auroc_high"])
+    interval = f"{low} to {high}" if known else "no interval"
     detail = f"{interval}, {best.kind.says}, n = {row['n_lstv'] + row['n_normal']:.0f}"
     found = [Tile("Best AUROC", number(row["auroc"]), detail, _tone(row["auroc_low"]))]
     if len(evidence.selection):
@@ -109,6 +111,11 @@ def definitions(config: StudyConfig) -> list[tuple[str, list[tuple[str, str]]]]:
                     "second peak",
                     f"Height of the second maximum over that of the first; maxima nearer than "
                     f"{h.apart_mm:g} mm are one.",
+                ),
+                (
+                    "which level it is",
+                    "Entropy of the levels' values at the peak, nats: how far another level claims "
+                    "the same place.",
                 ),
                 (
                     "mass off the chain",
