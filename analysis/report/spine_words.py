@@ -114,8 +114,8 @@ def definitions(config: StudyConfig) -> list[tuple[str, list[tuple[str, str]]]]:
                 ),
                 (
                     "which level it is",
-                    "Entropy of the levels' values at the peak, nats: how far another level claims "
-                    "the same place.",
+                    "Entropy, nats, of the levels' shares of all heat within 10 mm of the peak: "
+                    "ln 2 where two levels claim a disc alike.",
                 ),
                 (
                     "mass off the chain",
