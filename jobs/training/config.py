@@ -190,6 +190,9 @@ class TrainConfig(_Section):
     epochs: int = Field(default=30, ge=1)
     split: SplitConfig = SplitConfig()
     network: NetworkConfig = NetworkConfig()
+    initial: Path | None = None
+    """Weights of an earlier run to begin from; their network must be this one, but for channels
+    that this one leaves away. Without: drawn from the seed."""
     prior: float = Field(default=0.02, gt=0, lt=1)
     """Probability that an untrained network gives: where lesions are few it otherwise stays for a
     thousand steps on the plateau of saying nothing anywhere."""
@@ -289,7 +292,12 @@ def _resolved(config: TrainConfig, folder: Path) -> TrainConfig:
         masks = tuple(str(folder / pattern) for pattern in augment.transplant.masks)
         transplant = augment.transplant.model_copy(update={"masks": masks})
         augment = augment.model_copy(update={"transplant": transplant})
-    where = {"study": (folder / config.study).resolve(), "runs": (folder / config.runs).resolve()}
+    initial = None if config.initial is None else (folder / config.initial).resolve()
+    where = {
+        "initial": initial,
+        "study": (folder / config.study).resolve(),
+        "runs": (folder / config.runs).resolve(),
+    }
     return config.model_copy(update={**where, "split": split, "augment": augment})
 
 

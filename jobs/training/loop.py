@@ -33,6 +33,7 @@ from jobs.training.optimize import (
 )
 from jobs.training.state import Progress, Row, load_state, save_state
 from jobs.unet.network import build_network
+from jobs.unet.weights import load_network, with_channels
 from lamstore.errors import EngineError
 
 Batches = Callable[[int], Iterator[Batch]]
@@ -60,6 +61,15 @@ class Files:
         return self.folder / "best.safetensors"
 
 
+def _beginning(config: TrainConfig) -> nn.Module:
+    """The network before the first step: fresh from the seed, or an earlier run's."""
+    if config.initial is None:
+        module = build_network(config.spec)
+        expect(module, config.prior)
+        return module
+    return with_channels(*load_network(config.initial), config.spec).train()
+
+
 class Trainer:
     """One training in memory.
 
@@ -80,9 +90,7 @@ class Trainer:
         self.device = pick_device(config)
         self._precision = pick_precision(config, self.device)
         torch.manual_seed(config.seed)
-        self.module = build_network(config.spec)
-        expect(self.module, config.prior)
-        self.module = self.module.to(self.device)
+        self.module = _beginning(config).to(self.device)
         near = config.channels_last
         self._format = torch.channels_last_3d if near else torch.contiguous_format
         self.module.to(memory_format=self._format)  # type: ignore[call-overload]

@@ -29,7 +29,7 @@ TOLERANCE, TOLERANCE_T1W = 1.2, 0.8
 for it. White and grey matter lie about 1.5 apart on T1W."""
 DARK = 1.5
 """Normalized units below white matter at which fluid begins: no lesion is placed in it."""
-TISSUE_SHARE = 0.45
+TISSUE_SHARE = 0.6
 """Of a lesion's voxels that must lie in such tissue."""
 TRIES = 4
 """Donors that are tried in one patch until one has a lesion that fits."""

@@ -212,6 +212,47 @@ def load_network(path: Path) -> tuple[nn.Module, Facts]:
     return module.eval(), facts
 
 
+def with_channels(module: nn.Module, facts: Facts, wanted: NetworkSpec) -> nn.Module:
+    """The same network on some of its channels: what it says when the others are missing.
+
+    A missing channel is zeros, so that its weights in the first convolutions do nothing.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Not changed.
+    facts : Facts
+        Of `module`.
+    wanted : NetworkSpec
+        The network of `facts`, but for channels that are left away or exchanged.
+
+    Raises
+    ------
+    EngineError
+        When the two networks differ in more than their channels, or `module` lacks one.
+    """
+    import torch
+
+    had = facts.network
+    if had.model_copy(update={"channels": wanted.channels}) != wanted or not (
+        set(wanted.channels) <= set(had.channels)
+    ):
+        raise EngineError(
+            "these weights are of another network",
+            got=str(had),
+            expected=f"{wanted}, or the same with more channels",
+            remedy="change `network` and `channels`, or leave `initial` away",
+        )
+    picked = [had.channels.index(channel) for channel in wanted.channels]
+    made = build_network(wanted)
+    state = module.state_dict()
+    with torch.no_grad():
+        for name, tensor in made.state_dict().items():
+            given = state[name]
+            tensor.copy_(given if given.shape == tensor.shape else given[:, picked])
+    return made
+
+
 def _shape(tensor: Tensor | None) -> tuple[int, ...] | None:
     return None if tensor is None else tuple(tensor.shape)
 
