@@ -24,7 +24,7 @@ app = typer.Typer(
 A study is a directory: [cyan]study.yaml[/cyan] says what to audit, [cyan]store.zarr[/cyan] holds
 every voxel, [cyan]ledger/[/cyan] what is done, [cyan]report.html[/cyan] what it means.
 
-  [cyan]lam demo demo[/cyan]              a whole audit on generated brains, in a minute
+  [cyan]lam demo demo[/cyan]              a whole audit on generated brains, in minutes
   [cyan]lam new study --dataset open-ms --root DIR[/cyan]
                              describe your cohort
   [cyan]lam run study[/cyan]              do what is not done yet; interrupt and rerun

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from hpc.describe import describe
 from jobs.phantom import PhantomSpec, default_cohort, generate_subject, write_bids, write_open_ms
-from lamstore.config import DatasetConfig, StudyConfig, render_config
+from lamstore.config import render_config
 from lamstore.study import Study, create_study
 
 
@@ -25,8 +26,7 @@ def make_demo(folder: Path, console: Console) -> Study:
     console.print(f"generating {len(specs)} brains in {cohort} …", highlight=False)
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         list(pool.map(_write, specs, [cohort] * len(specs)))
-    dataset = DatasetConfig(adapter="open-ms", root=(cohort / "open-ms").resolve())
-    return create_study(home, render_config(StudyConfig(dataset=dataset)))
+    return create_study(home, render_config(describe("open-ms", cohort / "open-ms")))
 
 
 def _write(spec: PhantomSpec, cohort: Path) -> None:

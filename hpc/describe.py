@@ -3,13 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lamstore.config import DatasetConfig, EngineConfig, ShiftConfig, StudyConfig
 
-SPINE_DATASETS = ("rsna-lumbar", "dicom")
-"""What these hold is T2 series of spines: the usual engine, modality and shifts differ."""
+
+@dataclass(frozen=True)
+class Usual:
+    """What the datasets of one kind hold, and what is asked of them.
+
+    Attributes
+    ----------
+    engines : tuple of str
+        None where no engine here was trained for it: the cohort is taken in to train on.
+    modalities, optional_modalities : tuple of str
+    shifts : ShiftConfig
+    """
+
+    engines: tuple[str, ...] = ("unet",)
+    modalities: tuple[str, ...] = ("flair",)
+    optional_modalities: tuple[str, ...] = ("t1w",)
+    shifts: ShiftConfig = field(default_factory=ShiftConfig)
+
+
+BRAIN = Usual()
+# Of a spine the question is who is unlike the training, not what a scanner changes.
+SPINE = Usual(("vertebra-heatmap",), ("t2w",), (), ShiftConfig(names=()))
+USUAL = {
+    "rsna-lumbar": SPINE,
+    "dicom": SPINE,
+    "atlas": Usual((), ("t1w",), ()),
+    "isles": Usual((), ("dwi", "adc"), ("flair",)),
+}
+"""By dataset; `BRAIN` for every other."""
 
 
 def describe(
@@ -33,18 +61,16 @@ def describe(
     modalities, engines : sequence of str, optional
     resample : bool, optional
     """
-    spine = dataset in SPINE_DATASETS
-    usual = ("vertebra-heatmap", "t2w") if spine else ("flair-zscore", "flair")
+    usual = USUAL.get(dataset, BRAIN)
     return StudyConfig(
         dataset=DatasetConfig(
             adapter=dataset,
             root=root.resolve(),
             options=dict(options or {}),
             resample=resample,
-            modalities=tuple(modalities or (usual[1],)),
-            optional_modalities=() if spine else ("t1w",),
+            modalities=tuple(modalities or usual.modalities),
+            optional_modalities=usual.optional_modalities,
         ),
-        engines=tuple(EngineConfig(engine=name, label=None) for name in engines or (usual[0],)),
-        # Of a spine the question is who is unlike the training, not what a scanner changes.
-        shifts=ShiftConfig(names=()) if spine else ShiftConfig(),
+        engines=tuple(EngineConfig(engine=name, label=None) for name in engines or usual.engines),
+        shifts=usual.shifts,
     )

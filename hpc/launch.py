@@ -214,7 +214,10 @@ def _conclude(plan: Plan, watcher: Watch, console: Console, attempted: int, begu
 def farewell(study: Study, console: Console, failures: int, begun: float) -> int:
     """Say where the results are; 1 when some units failed."""
     console.print(f"Took {time.monotonic() - begun:.1f} s. Results:", highlight=False)
-    console.print(f"  report   {study.report_path}", highlight=False, soft_wrap=True)
-    console.print(f"  tables   {study.tables}", highlight=False, soft_wrap=True)
+    if study.config.engines:
+        console.print(f"  report   {study.report_path}", highlight=False, soft_wrap=True)
+        console.print(f"  tables   {study.tables}", highlight=False, soft_wrap=True)
+    else:
+        console.print("  next     lam train --example > train.yaml", highlight=False)
     console.print(f'  session  lamstore.open("{study.path}")', highlight=False, soft_wrap=True)
     return 1 if failures else 0

@@ -188,6 +188,7 @@ class StudyConfig(_Section):
 
     dataset: DatasetConfig
     engines: tuple[EngineConfig, ...] = (EngineConfig(engine="flair-zscore", label=None),)
+    """None is a cohort that is only taken in, to train on."""
     harmonizations: tuple[Harmonization, ...] = ("none",)
     """What normalizes the images in front of every engine. ``none`` is always run, and first: what
     a harmonization protects from, and what it costs, is measured against it."""
@@ -204,8 +205,8 @@ class StudyConfig(_Section):
     @classmethod
     def _distinct(cls, engines: tuple[EngineConfig, ...]) -> tuple[EngineConfig, ...]:
         names = [engine.name for engine in engines]
-        if not engines or len(set(names)) != len(names):
-            raise ValueError(f"engines need one or more distinct labels, got {names}")
+        if len(set(names)) != len(names):
+            raise ValueError(f"engines need distinct labels, got {names}")
         if joined := [name for name in names if "+" in name]:
             raise ValueError(f"'+' is for harmonizations; give a label to {joined}")
         return engines

@@ -164,8 +164,9 @@ class TestNew:
         assert [e.engine for e in config.engines] == ["vertebra-heatmap"]
         assert config.shifts.names == ()
         brains = describe("open-ms", tmp_path)
-        assert [e.engine for e in brains.engines] == ["flair-zscore"]
+        assert [e.engine for e in brains.engines] == ["unet"]
         assert len(brains.shifts.names) == 4
+        assert describe("atlas", tmp_path).engines == ()
 
     def test_options_are_kept_with_whole_paths_and_yaml_values(self, tmp_path, monkeypatch):
         (tmp_path / "valid_id.npy").touch()
