@@ -15,7 +15,7 @@ def add_to(app: typer.Typer) -> None:
 
 def train_localizer(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Directory for the weights.")],
-    members: Annotated[int, typer.Option(min=1, help="Networks to train.")] = 2,
+    members: Annotated[int, typer.Option(min=1, help="Networks to train.")] = 3,
     workers: Annotated[int, typer.Option(min=1, help="Processes that generate spines.")] = 1,
     judge: Annotated[
         int, typer.Option(min=0, help="Normals to judge on, and as many transitional spines.")

@@ -18,7 +18,7 @@ from jobs.heatmaps.weights import write_weights
 
 FIRST_SEED = 100_000
 """Seeds of the spines that train, from here on."""
-FIRST_JUDGED = 900_000
+FIRST_JUDGED = 950_000
 """Seeds of the normals that judge, from here on; transitional ones 1,000 further."""
 NOTE = "trained on generated normal spines only; not for clinical use"
 
