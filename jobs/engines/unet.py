@@ -48,7 +48,7 @@ class UnetOptions(EngineOptions):
         Lay the windows over the brain's bounding box: the field of view decides nothing, and it
         is 2.5 times as fast. Or over the whole image, where MONAI's sliding window lays them.
     window : three ints or None
-        Edges of a window in voxels of the training grid; the training patch when None.
+        Edges of a window in voxels of the training grid; what the weights say when None.
     flips : {"none", "mean", "members"}
         Look again at windows mirrored along each of `flip_axes`: not at all, averaged into the
         member, or as members of their own.

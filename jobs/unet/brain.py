@@ -47,7 +47,7 @@ class How:
     flips : tuple of {0, 1, 2}
         Axes (towards R, A, S) along which the network looks again at mirrored windows.
     window : (3,) tuple of int, optional
-        Edges of a window; the training patch when None.
+        Edges of a window; what the weights say when None.
     batch : int
         Windows at once; 2 on a CPU (1 is where torch does not choose oneDNN) and 8 on a GPU
         when 0.
@@ -190,7 +190,7 @@ class Member:
     @property
     def window(self) -> Triple:
         """Edges of its windows."""
-        return self._how.window or self.facts.patch
+        return self._how.window or self.facts.window or self.facts.patch
 
     def probabilities(self, view: View) -> NDArray[np.float32]:
         """(look, x, y, z) on the subject's grid, 0 outside the brain.

@@ -39,7 +39,9 @@ class Facts(BaseModel):
     spacing_mm : three floats
         Of the grid on which it was trained.
     patch : three ints
-        Voxels along x, y, z of a training patch: the window of inference.
+        Voxels along x, y, z of a training patch.
+    window : three ints, optional
+        Voxels of a window of inference where it was found to want more context; else the patch.
     normalization : str
         `jobs.unet.normalize.VERSION` at training.
     threshold : float
@@ -56,6 +58,7 @@ class Facts(BaseModel):
     required: tuple[str, ...] = ()
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
     patch: tuple[int, int, int] = (64, 64, 64)
+    window: tuple[int, int, int] | None = None
     normalization: str = VERSION
     threshold: float = Field(default=0.5, gt=0, lt=1)
     recipe: str = ""
@@ -65,8 +68,9 @@ class Facts(BaseModel):
     def _consistent(self) -> Facts:
         if strange := set(self.required) - set(self.network.channels):
             raise ValueError(f"required names no channel: {sorted(strange)}")
-        if any(edge < 1 or edge % self.network.divisor for edge in self.patch):
-            raise ValueError(f"patch {self.patch} must be multiples of {self.network.divisor}")
+        for name, edges in (("patch", self.patch), ("window", self.window or self.patch)):
+            if any(edge < 1 or edge % self.network.divisor for edge in edges):
+                raise ValueError(f"{name} {edges} must be multiples of {self.network.divisor}")
         if min(self.spacing_mm) <= 0:
             raise ValueError(f"spacing_mm must be positive, got {self.spacing_mm}")
         return self
