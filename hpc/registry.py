@@ -62,11 +62,26 @@ def _report(bench: Workbench, unit: Unit) -> Outcome:
         return Outcome(result={"report": write_report(bench.study).name})
     # Alone by now: every engine's metrics are in place.
     consolidate(bench.study.store_path)
+    if not bench.study.config.engines:  # taken in to train on: nothing was audited
+        return Outcome(result={"tables": [], "report": None})
+    _spare_collector()
     tables = write_tables(bench.study)
     voxels = voxel_audit(bench.study)
     tables += write_voxel_audit(voxels, bench.study.tables)
     page = write_report(bench.study, voxels)
     return Outcome(result={"tables": [path.name for path in tables], "report": page.name})
+
+
+def _spare_collector() -> None:
+    """Modules stay until the process ends: the garbage collector need not visit their objects.
+
+    A figure makes garbage by the thousand, and each full collection would go through all of them.
+    """
+    import gc
+
+    import matplotlib.backends.backend_agg  # noqa: F401
+
+    gc.freeze()
 
 
 def _locates(bench: Workbench) -> bool:
