@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from analysis import stats as st
 from analysis.paired import PairedTest, compare_paired, tests_frame, with_holm
@@ -146,9 +146,9 @@ def leverage(base: pd.DataFrame, column: str) -> tuple[str, float]:
         return "", float("nan")
     x, y = (table[c].to_numpy(float) for c in (column, "abs_delta_lesion_vol_mm3"))
     without = np.array(
-        [stats.pearsonr(np.delete(x, i), np.delete(y, i)).statistic for i in range(len(x))]
+        [scipy.stats.pearsonr(np.delete(x, i), np.delete(y, i)).statistic for i in range(len(x))]
     )
-    i = int(np.nanargmax(np.abs(without - stats.pearsonr(x, y).statistic)))
+    i = int(np.nanargmax(np.abs(without - scipy.stats.pearsonr(x, y).statistic)))
     return str(table["subject"].iloc[i]), float(without[i])
 
 

@@ -125,6 +125,7 @@ def write_audit(result: AuditResult, out: Path) -> None:
     """Write tables, thresholds, figures and ``summary.md`` below `out`."""
     # Matplotlib takes a second to import: only who draws pays.
     from analysis.gallery import gallery
+    from analysis.style import save
     from analysis.summary import summary
 
     for folder in ("tables", "figures"):
@@ -134,7 +135,7 @@ def write_audit(result: AuditResult, out: Path) -> None:
     if result.thresholds is not None:
         (out / "tables" / "qc_thresholds.json").write_text(result.thresholds.to_json())
     for picture in gallery(result):
-        picture.figure.savefig(out / "figures" / f"{picture.name}.png")
+        save(picture.figure, out / "figures" / f"{picture.name}.png")
     (out / "summary.md").write_text(summary(result))
 
 

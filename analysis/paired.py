@@ -11,10 +11,10 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
-from analysis.stats import MINIMUM_N, Floats, bootstrap, complete, mean, median
+from analysis.stats import MINIMUM_N, Floats, bootstrap, complete, mean, median, ranks
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ def rank_biserial(difference: Floats) -> float:
     nonzero = difference[difference != 0]
     if nonzero.size == 0:
         return 0.0
-    ranks = stats.rankdata(np.abs(nonzero))
-    return float((ranks[nonzero > 0].sum() - ranks[nonzero < 0].sum()) / ranks.sum())
+    rank = ranks(np.abs(nonzero))
+    return float((rank[nonzero > 0].sum() - rank[nonzero < 0].sum()) / rank.sum())
 
 
 def compare_paired(
@@ -97,7 +97,8 @@ def _paired_p(d: Floats, test: Literal["wilcoxon", "t"]) -> tuple[float, float]:
         return 0.0, 1.0
     if test == "t" and np.ptp(d) == 0:
         return float("nan"), float("nan")
-    result = stats.wilcoxon(d) if test == "wilcoxon" else stats.ttest_1samp(d, 0.0)
+    named = scipy.stats
+    result = named.wilcoxon(d) if test == "wilcoxon" else named.ttest_1samp(d, 0.0)
     return float(result.statistic), float(result.pvalue)
 
 

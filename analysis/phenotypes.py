@@ -12,11 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
-from sklearn.metrics import silhouette_score
-from sklearn.preprocessing import RobustScaler
-from threadpoolctl import threadpool_limits
 
 from analysis.tables import require
 from lamstore.errors import AnalysisError
@@ -161,6 +156,11 @@ def find_phenotypes(
         raise AnalysisError(
             "the subjects do not fall into groups", got="fewer than three distinct rows of features"
         )
+    # A second to import, and most studies have too few subjects to get here.
+    from sklearn.decomposition import PCA
+    from sklearn.preprocessing import RobustScaler
+    from threadpoolctl import threadpool_limits
+
     scaled = np.asarray(RobustScaler().fit_transform(used[names].to_numpy(float)))
     pca = PCA(min(MAX_COMPONENTS, *scaled.shape), random_state=seed)
     points = np.asarray(pca.fit_transform(scaled))
@@ -186,6 +186,8 @@ def find_phenotypes(
 
 def _cluster(points: Floats, k: int, seed: int, n_init: int) -> NDArray[np.int64]:
     """k-means labels; 0 is the largest cluster, ties by first member."""
+    from sklearn.cluster import KMeans
+
     labels = KMeans(k, n_init=n_init, random_state=seed).fit_predict(points)
     found, first, size = np.unique(labels, return_index=True, return_counts=True)
     order = found[np.lexsort((first, -size))]
@@ -198,6 +200,8 @@ def _choose_k(
     points: Floats, minimum_size: int, seed: int
 ) -> tuple[pd.DataFrame, NDArray[np.int64]]:
     """Every k that the data allow, and the labels of the best one that is allowed."""
+    from sklearn.metrics import silhouette_score
+
     distinct = len(np.unique(points, axis=0))
     rows, labelled = [], {}
     for k in (k for k in K_RANGE if k < len(points) and k <= distinct):

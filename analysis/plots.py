@@ -47,7 +47,7 @@ def change_per_subject(base: pd.DataFrame, flagged: frozenset[str] = frozenset()
         Drawn in the colour of QC flags.
     """
     rows = base.sort_values("delta_lesion_vol_mm3", ignore_index=True)
-    fig = figure(7.2, max(2.4, 0.21 * min(len(rows), NAMED) + 1.0))
+    fig = figure(7.2, max(2.4, 0.21 * min(len(rows), NAMED) + 1.0), constrained=True)
     ax = fig.subplots()
     colours = [ORANGE if s in flagged else BLUE for s in rows["subject"]]
     ax.barh(rows.index, rows["delta_lesion_vol_mm3"] / 1000, color=colours, height=0.7)

@@ -38,7 +38,7 @@ def robustness_curves(
     chosen = summary[(summary["mode"] == mode) & (summary["harmonization"] == harmonization)]
     rows = robustness[(robustness["mode"] == mode) & (robustness["harmonization"] == harmonization)]
     shifts = sorted(set(chosen["shift"]))
-    fig = figure(2.7 * len(shifts) + 0.9, 5.6)
+    fig = figure(2.7 * len(shifts) + 0.9, 5.6, constrained=True)
     panels = fig.subplots(2, len(shifts), sharex="col", sharey=True, squeeze=False)
     for i, shift in enumerate(shifts):
         part = chosen[chosen["shift"] == shift].sort_values("level")

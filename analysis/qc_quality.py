@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
-from analysis.stats import Estimate, bootstrap, complete, wilson
+from analysis.stats import Estimate, bootstrap, complete, ranks, wilson
 from analysis.tables import require, uncertainty_columns
 
 FAILURE_COLUMN = "dice_chg_sym_cons"
@@ -118,7 +117,7 @@ def auroc(score: Floats, failed: Floats) -> Floats:
     positive = failed > 0
     n1 = positive.sum(axis=-1)
     n0 = positive.shape[-1] - n1
-    rank_sum = np.where(positive, stats.rankdata(score, axis=-1), 0).sum(axis=-1)
+    rank_sum = np.where(positive, ranks(score), 0).sum(axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray((rank_sum - n1 * (n1 + 1) / 2) / np.where(n1 * n0 > 0, n1 * n0, np.nan))
 
@@ -131,8 +130,8 @@ def auprc(score: Floats, failed: Floats) -> Floats:
     positive = failed > 0
     n1 = positive.sum(axis=-1)
     # Rank counted from the top, last of its ties: how many score at least as high.
-    above = stats.rankdata(-score, method="max", axis=-1)
-    hits = stats.rankdata(np.where(positive, -score, np.inf), method="max", axis=-1)
+    above = ranks(-score, "max")
+    hits = ranks(np.where(positive, -score, np.inf), "max")
     total = np.where(positive, hits / above, 0).sum(axis=-1)
     return np.asarray(total / np.where(n1 > 0, n1, np.nan))
 

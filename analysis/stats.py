@@ -7,15 +7,17 @@ percentile; `Estimate.method` says which.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -134,7 +136,7 @@ def _interval(
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
         # A degenerate distribution is handled below, and named in the method.
         warnings.simplefilter("ignore")
-        result = stats.bootstrap(
+        result = scipy.stats.bootstrap(
             arrays,
             along_last_axis,
             n_resamples=resamples,
@@ -174,14 +176,24 @@ def pearson(x: Floats, y: Floats) -> Floats:
         return np.asarray(np.where(norm > 0, (x * y).sum(axis=-1) / norm, np.nan))
 
 
+def ranks(x: Floats, ties: Literal["average", "max"] = "average") -> Floats:
+    """Ranks from 1 over the last axis.
+
+    By pandas: `scipy.stats`, half a second to import, is for those who have enough subjects for an
+    interval.
+    """
+    rows = pd.DataFrame(np.reshape(x, (-1, np.shape(x)[-1])))
+    return rows.rank(axis=1, method=ties).to_numpy(np.float64).reshape(np.shape(x))
+
+
 def spearman(x: Floats, y: Floats) -> Floats:
     """Spearman correlation (ties: mean ranks) over the last axis."""
-    return pearson(stats.rankdata(x, axis=-1), stats.rankdata(y, axis=-1))
+    return pearson(ranks(x), ranks(y))
 
 
 def partial_spearman(x: Floats, y: Floats, given: Floats) -> Floats:
     """Spearman correlation of x and y with the ranks of `given` held fixed (linear)."""
-    a, b, c = (stats.rankdata(v, axis=-1) for v in (x, y, given))
+    a, b, c = (ranks(v) for v in (x, y, given))
     xy, xz, yz = pearson(a, b), pearson(a, c), pearson(b, c)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray((xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2)))
@@ -196,7 +208,7 @@ def correlate_given(table: pd.DataFrame, x: str, y: str, given: str, seed: int =
     if estimate.n < MINIMUM_N or not np.isfinite(r) or abs(r) >= 1:
         return Correlation(x, y, name, estimate, float("nan"))
     t = abs(r) * np.sqrt(freedom / (1 - r**2))
-    return Correlation(x, y, name, estimate, float(2 * stats.t.sf(t, freedom)))
+    return Correlation(x, y, name, estimate, float(2 * scipy.stats.t.sf(t, freedom)))
 
 
 def correlate(
@@ -213,19 +225,23 @@ def correlate(
     )
     if a.size < MINIMUM_N or not np.isfinite(estimate.value):
         return Correlation(x, y, method, estimate, float("nan"))
-    test = stats.spearmanr if method == "spearman" else stats.pearsonr
+    test = scipy.stats.spearmanr if method == "spearman" else scipy.stats.pearsonr
     return Correlation(x, y, method, estimate, float(test(a, b).pvalue))
 
 
 def wilson(name: str, hits: int, n: int) -> Estimate:
-    """A proportion with Wilson's score interval; n = 0 gives NaN.
+    """A proportion with Wilson's score interval (Wilson 1927); n = 0 gives NaN.
 
     Wilson and not the bootstrap, because resampling 0 of 5 gives the interval [0, 0].
     """
     if n == 0:
         return Estimate(name, float("nan"), float("nan"), float("nan"), 0, "no subject")
-    low, high = stats.binomtest(hits, n).proportion_ci(CONFIDENCE, method="wilson")
-    return Estimate(name, hits / n, float(low), float(high), n, "Wilson score")
+    z2 = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) ** 2
+    p, scale = hits / n, 1 + z2 / n
+    centre = (p + z2 / (2 * n)) / scale
+    half = math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / scale
+    low, high = 0.0 if hits == 0 else centre - half, 1.0 if hits == n else centre + half
+    return Estimate(name, p, low, high, n, "Wilson score")
 
 
 def frame(correlations: Iterable[Correlation]) -> pd.DataFrame:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine, TightLayoutEngine
 
 P = ParamSpec("P")
 
@@ -30,7 +33,6 @@ RC: Any = {
     "figure.dpi": DPI,
     "savefig.dpi": DPI,
     "figure.facecolor": "white",
-    "figure.constrained_layout.use": True,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
@@ -73,9 +75,18 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return drawn
 
 
-def figure(width: float, height: float) -> Figure:
-    """Empty figure, in inches, with constrained layout."""
-    return Figure(figsize=(width, height), layout="constrained")
+def figure(width: float, height: float, *, constrained: bool = False) -> Figure:
+    """Empty figure, in inches; `constrained` is for legends outside the axes and many panels.
+
+    It measures every axes twice, tight layout once, and measuring costs as much as drawing.
+    """
+    layout = ConstrainedLayoutEngine() if constrained else TightLayoutEngine(pad=0.5)
+    return Figure(figsize=(width, height), layout=layout)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, drawn once; `Figure.savefig` draws a figure with a layout twice."""
+    FigureCanvasAgg(figure).print_png(path)  # type: ignore[no-untyped-call]
 
 
 def lettered(axes: Axes, letter: str, title: str) -> None:

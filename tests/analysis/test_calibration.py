@@ -118,3 +118,15 @@ def test_no_probability_is_refused(p):
         cal.retention_histogram([-1.0], [1], [1], cal.uncertainty_edges(1))
     with pytest.raises(AnalysisError, match="length"):
         cal.reliability([0.5, 0.5], [1])
+
+
+@pytest.mark.parametrize("upper", [0.25, float(np.log(1e6))])
+def test_stored_halves_fall_into_the_bins_of_their_values(upper):
+    every = np.arange(0x7C00, dtype=np.uint16).view(np.float16)  # all finite ones from 0 on
+    edges = cal.uncertainty_edges(upper)
+    t, m = RNG.random(every.size) < 0.5, RNG.random(every.size) < 0.5
+    halves = cal.retention_histogram(every, m, t, edges)
+    doubles = cal.retention_histogram(every.astype(np.float64), m, t, edges)
+    assert np.array_equal(halves.outcome, doubles.outcome)
+    with pytest.raises(AnalysisError):
+        cal.retention_histogram(np.array([-0.5], np.float16), [1], [1], edges)

@@ -127,3 +127,17 @@ def test_equal_and_few_pairs():
     few = paired.compare_paired([1.0, 2.0], [0.0, 0.0], ("a", "b"))
     assert np.isnan(few.p_value)
     assert few.median_difference == 1.5
+
+
+def test_ranks_are_those_of_scipy():
+    x = RNG.integers(0, 6, (40, 3, 9)).astype(float)
+    x[0, 0, :2] = np.inf
+    for ties in ("average", "max"):
+        assert np.array_equal(stats.ranks(x, ties), scipy_stats.rankdata(x, method=ties, axis=-1))
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 5), (5, 5), (2, 7), (30, 90), (1, 1)])
+def test_wilson_is_that_of_scipy(hits, n):
+    wanted = scipy_stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
+    found = stats.wilson("p", hits, n)
+    assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=1e-12)
