@@ -6,7 +6,7 @@
 # cohort, looks at one patient and ends in a figure. Run it cell by cell in any editor that knows
 # the percent format, or make a notebook of it: `python docs/make_notebook.py`.
 #
-# Set `LAM_STUDY` to your study; `lam demo demo` makes one in two minutes (`demo/study`).
+# Set `LAM_STUDY` to your study; `lam demo demo` makes one in a few minutes (`demo/study`).
 
 # %%
 import os
