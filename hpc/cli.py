@@ -30,6 +30,10 @@ every voxel, [cyan]ledger/[/cyan] what is done, [cyan]report.html[/cyan] what it
   [cyan]lam run study[/cyan]              do what is not done yet; interrupt and rerun
   [cyan]lam status study[/cyan]           how far it is, what failed and why
   [cyan]lamstore.open("study")[/cyan]     the same in Python, lazily, with xarray
+  [cyan]lam train train.yaml[/cyan]       train a segmenter from a study's store
+  [cyan]lam predict --flair f.nii.gz --brainmask b.nii.gz --out DIR[/cyan]
+                             one model on some images, without a study
+  [cyan]lam demo-spine demo-spine[/cyan]  screening spines, on generated DICOM studies
 
 Exit status: 0 all well; 1 some units failed, the rest is done; 2 nothing could be done.""",
 )
