@@ -34,7 +34,6 @@ def test_a_root_is_relative_to_the_study(tmp_path: Path):
         (PLAIN + "shift: {}\n", "shift: Extra inputs"),
         (PLAIN + "metrics: {connectivity: 7}\n", "metrics.connectivity"),
         (PLAIN + "metrics: {min_component_mm3: -1}\n", "min_component_mm3"),
-        (PLAIN + "engines: []\n", "distinct labels"),
         (PLAIN + "engines: [{engine: a}, {engine: a}]\n", "distinct labels"),
         (PLAIN + "engines: [{engine: a, label: 'a/b'}]\n", "engines.0.label"),
         (PLAIN + "shifts: {names: [warp]}\n", "shifts.names"),
@@ -162,3 +161,10 @@ def test_volume_of_a_sheared_grid_is_that_of_its_parallelepiped():
     affine = np.eye(4)
     affine[0, 1] = 0.5  # sheared: the product of the spacings would be too much
     assert Grid.of((2, 2, 2), affine).voxel_volume_mm3 == pytest.approx(1.0)
+
+
+def test_a_cohort_may_be_taken_in_without_an_engine(tmp_path: Path):
+    path = tmp_path / "study.yaml"
+    path.write_text("dataset: {adapter: open-ms, root: data}\nengines: []\n")
+    config = read_config(path)
+    assert config.engines == () and config.variants == ()
