@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,14 @@ def finished(finished_once: Path, tmp_path: Path) -> Study:
     """A finished study of one's own, its cohort in ``../cohort``."""
     shutil.copytree(finished_once, tmp_path / "copy")
     return Study.at(tmp_path / "copy" / "study")
+
+
+@pytest.fixture(autouse=True)
+def cluster_left_idle(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that fails with jobs in the queue must not take the ones after it along."""
+    yield
+    for name in {"cluster", "accounting_cluster"} & set(request.fixturenames):
+        request.getfixturevalue(name).settle()
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups

@@ -174,6 +174,17 @@ class Cluster:
         lines = self.run("sinfo", "-h", "-N", "-p", "main", "-o", "%N %T").splitlines()
         return {line.split()[0]: line.split()[1] for line in lines}
 
+    def settle(self) -> None:
+        """Cancel what a test left in the queue, boot what it left dead, wait until all is idle."""
+        if self.run("squeue", "-h", "-o", "%i").strip():
+            self.run("scancel", "--user", "root")
+            self.run("scancel", "--user", "root", "--signal=KILL", "--full")
+            self.wait_until("queue empty", lambda: not self.run("squeue", "-h").strip(), 60)
+        for name in self.nodes:
+            if not (self.root / "run" / f"{name}.pid").exists():
+                self.start_node(name)
+        self.wait_until("idle", lambda: set(self.node_states().values()) == {"idle"}, 60)
+
     def wait_until(self, what: str, reached: Callable[[], bool], timeout_s: float = 30) -> None:
         """Poll until `reached()`; after `timeout_s` raise ClusterError with the daemons' logs."""
         end = time.monotonic() + timeout_s

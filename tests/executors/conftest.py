@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,24 @@ def reference(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
     study = write_study(tmp_path_factory.mktemp("reference") / "study", cohort)
     lam("run", study.path, "--workers", 2)
     return study
+
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """`subprocess.Popen`, whose process does not outlive the test."""
+    begun: list[subprocess.Popen[bytes]] = []
+
+    def begin(command: list[object], **options: int) -> subprocess.Popen[bytes]:
+        begun.append(subprocess.Popen([str(part) for part in command], **options))
+        return begun[-1]
+
+    yield begin
+    for process in begun:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hpc.kept import kept_lines
-from hpc.run_folder import RunFolder, latest_run
+from hpc.run_folder import RunFolder, latest_run, run_folders
 from lamstore.study import Study
 from tests.cluster.fixtures import needs_cgroups
 from tests.cluster.slurm import Cluster
@@ -207,8 +207,9 @@ def test_login_shell_that_dies_after_submission(site, study):
 def test_dry_run_submitted_by_hand_does_the_same(site, study, reference):
     said = lam("run", study.path, *SLURM, "--dry-run")
     assert "#SBATCH --array=0-" in said
-    folder = next(study.runs.iterdir())
-    assert not RunFolder(study, folder.name).claimed
+    [run] = run_folders(study)
+    assert not run.claimed
+    folder = run.path
     previous: list[str] = []
     for name in ("ingest-00", "infer-00", "compare-00", "finish"):
         job = site.run("sbatch", "--parsable", *previous, str(folder / f"{name}.sbatch")).strip()
@@ -234,7 +235,8 @@ def test_while_a_run_is_queued_no_other_begins_until_it_is_cancelled(site, cohor
 def test_dry_run_refuses_to_start_beside_a_run(site, cohort, tmp_path, probe):
     study, flag = waiting_study(tmp_path, cohort)
     lam("run", study.path, *SLURM, "--dry-run")
-    folder = next(study.runs.iterdir())
+    [prepared] = run_folders(study)
+    folder = prepared.path
     lam("run", study.path, *SLURM, "--units-per-task", 9)
     site.wait_until("unit at hand", lambda: bool(list(flag.glob("at-*"))), 60)
     job = site.run("sbatch", "--parsable", str(folder / "ingest-00.sbatch")).strip()
@@ -245,13 +247,12 @@ def test_dry_run_refuses_to_start_beside_a_run(site, cohort, tmp_path, probe):
     assert_each_once(study)
 
 
-def test_dask_worker_node_lost(cluster, cohort, tmp_path, probe, monkeypatch):
+def test_dask_worker_node_lost(cluster, cohort, tmp_path, probe, monkeypatch, start):
     at_site(cluster, tmp_path, monkeypatch, cores=2)  # a worker on each node
     site = cluster
     study, flag = waiting_study(tmp_path, cohort)
-    process = subprocess.Popen(
-        [LAM, "run", study.path, "--on", "dask", "--workers", "2"], stdout=subprocess.DEVNULL
-    )
+    command = [LAM, "run", study.path, "--on", "dask", "--workers", 2]
+    process = start(command, stdout=subprocess.DEVNULL)
     site.wait_until("unit at hand", lambda: bool(list(flag.glob("at-*"))), 60)
     job = next(flag.glob("at-*")).name.removeprefix("at-")
     node = field(site, job, "NodeList")
@@ -263,11 +264,10 @@ def test_dask_worker_node_lost(cluster, cohort, tmp_path, probe, monkeypatch):
     assert_each_once(study)
 
 
-def test_dask_run_is_cancelled_from_elsewhere(site, cohort, tmp_path, probe):
+def test_dask_run_is_cancelled_from_elsewhere(site, cohort, tmp_path, probe, start):
     study, flag = waiting_study(tmp_path, cohort)
-    process = subprocess.Popen(
-        [LAM, "run", study.path, "--on", "dask", "--workers", "3"], stderr=subprocess.PIPE
-    )
+    command = [LAM, "run", study.path, "--on", "dask", "--workers", 3]
+    process = start(command, stderr=subprocess.PIPE)
     site.wait_until("unit at hand", lambda: bool(list(flag.glob("at-*"))), 60)
     array = next(iter(run_of(study).jobs()))
     assert len(site.run("squeue", "-h", "-r", "-j", array).splitlines()) == 3

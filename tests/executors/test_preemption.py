@@ -44,14 +44,12 @@ def test_preempted_task_is_requeued_and_does_the_rest(site, cohort, tmp_path, pr
 
 
 def test_where_preemption_cancels_the_run_makes_good_itself(
-    cluster, cohort, tmp_path, probe, monkeypatch
+    cluster, cohort, tmp_path, probe, monkeypatch, start
 ):
     at_site(cluster, tmp_path, monkeypatch, partition="scavenge")
     study, flag = waiting_study(tmp_path, cohort)
-    process = subprocess.Popen(
-        [LAM, "run", study.path, *SLURM, "--units-per-task", "9", "--retries", "1", "--wait"],
-        stdout=subprocess.DEVNULL,
-    )
+    options = ["--units-per-task", 9, "--retries", 1, "--wait"]
+    process = start([LAM, "run", study.path, *SLURM, *options], stdout=subprocess.DEVNULL)
     cluster.wait_until("unit at hand", lambda: bool(list(flag.glob("at-*"))), 60)
     first = run_of(study)
     task = f"{job_of(first, 'infer-00')}_0"
