@@ -27,9 +27,10 @@ demo: install
 	.venv/bin/lam demo demo
 
 # As root on Debian the real SLURM and Apptainer come along; elsewhere their tests say why they skip.
+# Three processes: two mostly wait for their clusters.
 test: install
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then bash tests/cluster/install.sh; fi
-	$(PY) -P -m pytest -n 2 --dist loadgroup
+	$(PY) -P -m pytest -n 3 --dist loadgroup
 
 check: check-code
 	$(PY) -P -m pytest -n 2 --dist loadgroup -m "not slow and not slurm" -q

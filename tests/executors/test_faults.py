@@ -18,7 +18,8 @@ from tests.cluster.slurm import Cluster
 from tests.executors.conftest import at_site, probing
 from tests.running import LAM, assert_same_tables, lam, records, status_of, write_study
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
+# A cluster of their own, beside that of the other tests: they wait more than they work.
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300), pytest.mark.xdist_group("faults")]
 
 SLURM = ("--on", "slurm")
 

@@ -20,7 +20,8 @@ from tests.executors.test_faults import (
 )
 from tests.running import LAM, assert_same_tables, lam, status_of, write_study
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
+# A cluster of their own, beside that of the other tests: they wait more than they work.
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300), pytest.mark.xdist_group("faults")]
 
 
 def urgent(cluster: Cluster) -> str:
