@@ -12,6 +12,7 @@ import torch
 from monai.transforms.intensity.array import RandBiasField, RandGaussianNoise
 from monai.transforms.spatial.array import RandSimulateLowResolution
 from torch import Tensor
+from torch.nn.functional import avg_pool1d, interpolate, pad
 
 from jobs.shift import PARAMETERS, Shift, distorted
 from jobs.training.config import AugmentConfig, Spacing
@@ -37,6 +38,10 @@ def intensity(image: Tensor, spacing_mm: Spacing, config: AugmentConfig, random:
         image += float(random.uniform(-1, 1) * config.offset_by)
     if random.random() < config.low_resolution:
         image = _low_resolution(image, config.low_resolution_zoom, random)
+    if random.random() < config.thick_slices:
+        axis = "xyz".index(config.slice_axes[random.integers(len(config.slice_axes))])
+        count = round(random.uniform(*config.slice_mm) / spacing_mm[axis])
+        image = _thick_slices(image, axis, count, int(random.integers(max(count, 1))))
     if random.random() < config.shift_suite:
         image = _shift(image, spacing_mm, random)
     if random.random() < config.noise:
@@ -82,6 +87,18 @@ def _low_resolution(image: Tensor, zoom: tuple[float, float], random: Random) ->
     lower = RandSimulateLowResolution(prob=1.0, zoom_range=zoom, downsample_mode="trilinear")
     lower.set_random_state(_seed(random))
     return torch.as_tensor(lower(image[None]))[0]
+
+
+def _thick_slices(image: Tensor, axis: int, count: int, phase: int) -> Tensor:
+    """Means of `count` voxels along `axis`, brought back linearly, as inference does it."""
+    if count < 2:
+        return image
+    rows = image.movedim(axis, -1)
+    length = rows.shape[-1]
+    padded = pad(rows, (phase, -(phase + length) % count), mode="replicate")
+    means = avg_pool1d(padded, count)
+    fine = interpolate(means, size=padded.shape[-1], mode="linear", align_corners=False)
+    return fine[..., phase : phase + length].movedim(-1, axis)
 
 
 def _noise(image: Tensor, std: float, random: Random) -> Tensor:

@@ -147,6 +147,10 @@ class AugmentConfig(_Section):
     noise_std: float = Field(default=0.15, ge=0)
     low_resolution: Share = 0.15
     low_resolution_zoom: tuple[float, float] = (0.4, 1.0)
+    thick_slices: Share = 0.3
+    """Slices averaged along one of `slice_axes`, as a two-dimensional acquisition does."""
+    slice_axes: tuple[Literal["x", "y", "z"], ...] = Field(default=("z",), min_length=1)
+    slice_mm: tuple[float, float] = (2.0, 5.0)
     shift_suite: Share = 0.2
     """One shift of suite ``shift_v1`` at a random level."""
     modality_dropout: Share = 0.2

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.training.augment_intensity import _curve
+from jobs.training.augment_intensity import _curve, _thick_slices
 from jobs.training.augment_spatial import cropped, spatial
 from jobs.training.augment_tissue import tissue_contrast
 from jobs.training.cohort import open_cohort
@@ -217,3 +217,20 @@ def test_a_look_needs_a_lesion_of_some_size(patch):
     assert isinstance(
         lesion_look(images, ball(brain.shape), brain, (1, 1, 1), CHANNELS), LesionLook
     )
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_thick_slices_are_means_of_their_voxels(axis):
+    image = torch.randn(12, 12, 12, generator=torch.Generator().manual_seed(0))
+    thick = _thick_slices(image, axis, 3, 0).movedim(axis, 0)
+    expected = image.movedim(axis, 0).reshape(4, 3, 12, 12).mean(1)
+    torch.testing.assert_close(thick[1::3], expected)  # the middles, where linear is exact
+    assert torch.equal(_thick_slices(image, axis, 1, 0), image)
+
+
+@given(phase=st.integers(0, 3), count=st.integers(2, 5))
+@settings(max_examples=20, deadline=None)
+def test_thick_slices_keep_what_does_not_vary_across_them(phase, count):
+    image = torch.randn(1, 7, 13, generator=torch.Generator().manual_seed(1)).expand(9, 7, 13)
+    thick = _thick_slices(image.contiguous(), 0, count, phase % count)
+    torch.testing.assert_close(thick, image)
