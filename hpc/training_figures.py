@@ -11,7 +11,7 @@ def draw_run(folder: Path) -> list[Path]:
     import pandas as pd
 
     from analysis.training_plots import learning_curves, overlay_case
-    from jobs.training.config import read_train_config
+    from jobs.training.config_file import read_train_config
 
     table = folder / "metrics.csv"
     if not table.exists():

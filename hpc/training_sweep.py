@@ -18,8 +18,8 @@ from typing import Any
 import orjson
 import yaml
 
-from jobs.training.config import (
-    TrainConfig,
+from jobs.training.config import TrainConfig
+from jobs.training.config_file import (
     parse_train_config,
     read_mapping,
     read_train_config,

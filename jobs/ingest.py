@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.datasets.load import iter_arrays
-from jobs.patches.index import IndexBuilder, drop_index, write_index
+from jobs.patches.index import IndexBuilder
+from jobs.patches.index_file import drop_index, write_index
 from jobs.workbench import Outcome, Workbench
 from lamstore.blocks import flipped
 from lamstore.errors import InputError, VoxelError

@@ -101,7 +101,7 @@ def train(
 
 def _one(config: Path, console: Console, *, resume: bool) -> None:
     from hpc.training import train_here
-    from jobs.training.config import read_train_config
+    from jobs.training.config_file import read_train_config
 
     found = train_here(read_train_config(config), console, resume=resume)
     if not found.done:

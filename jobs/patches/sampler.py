@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from jobs.patches.cut import Cut
 from jobs.patches.draw import Case, Draw, Drawing
-from jobs.patches.index import SubjectIndex, subject_indexes
+from jobs.patches.index import SubjectIndex
+from jobs.patches.index_file import subject_indexes
 from jobs.unet.normalize import normalized
 from lamstore.blocks import flipped
 from lamstore.errors import ConfigError

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jobs.patches.index import SubjectIndex, subject_indexes
+from jobs.patches.index import SubjectIndex
+from jobs.patches.index_file import subject_indexes
 from jobs.patches.sampler import PatchSource, Sampling
 from jobs.patches.splits import (
     Fold,

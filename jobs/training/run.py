@@ -34,7 +34,8 @@ from torch import nn
 from jobs.patches.loader import batches
 from jobs.patches.splits import write_splits
 from jobs.training.cohort import Cohort, open_cohort
-from jobs.training.config import TrainConfig, render_train_config
+from jobs.training.config import TrainConfig
+from jobs.training.config_file import render_train_config
 from jobs.training.evaluate import Scan, means, measure, read_scan
 from jobs.training.loop import Files, Listener, Trainer
 from jobs.training.losses import describe

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from jobs.patches.index import IndexBuilder, write_index
+from jobs.patches.index import IndexBuilder
+from jobs.patches.index_file import write_index
 from lamstore.build import ensure
 from lamstore.config import DatasetConfig, StudyConfig, render_config
 from lamstore.grid import Grid

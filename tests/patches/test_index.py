@@ -10,16 +10,9 @@ from scipy import ndimage
 
 from hpc.run import make_plan, prepare_store
 from jobs.ingest import ingest
-from jobs.patches import index as module
-from jobs.patches.index import (
-    LESION_SAMPLES,
-    find_lesions,
-    index_from_store,
-    index_path,
-    read_index,
-    sample_brain,
-    subject_indexes,
-)
+from jobs.patches import index_file as module
+from jobs.patches.index import LESION_SAMPLES, find_lesions, sample_brain
+from jobs.patches.index_file import index_from_store, index_path, read_index, subject_indexes
 from jobs.unet.normalize import brain_scale
 from jobs.workbench import Workbench
 from lamstore.config import DatasetConfig, StudyConfig, render_config

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.patches import splits as made
-from jobs.patches.index import subject_indexes
+from jobs.patches.index_file import subject_indexes
 from jobs.patches.splits import (
     Fold,
     hold_out,

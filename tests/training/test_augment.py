@@ -12,7 +12,8 @@ from jobs.training.augment_intensity import _curve, _thick_slices
 from jobs.training.augment_spatial import cropped, spatial
 from jobs.training.augment_tissue import tissue_contrast
 from jobs.training.cohort import open_cohort
-from jobs.training.config import AugmentConfig, TransplantConfig, read_train_config
+from jobs.training.config import AugmentConfig, TransplantConfig
+from jobs.training.config_file import read_train_config
 from jobs.training.donors import MIRROR, donor_of
 from jobs.training.look import LesionLook, Looks, lesion_look
 from jobs.training.transplant import Transplanter, normal_tissue

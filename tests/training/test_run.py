@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 
 from hpc.training import stopping
-from jobs.training.config import parse_train_config, read_train_config
+from jobs.training.config_file import parse_train_config, read_train_config
 from jobs.training.run import train
 from jobs.unet.weights import load_network, load_weights
 from lamstore.errors import ConfigError, StoreError

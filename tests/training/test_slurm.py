@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from jobs.training.config import read_train_config
+from jobs.training.config_file import read_train_config
 from jobs.training.run import train
 from tests.cluster.fixtures import cluster
 from tests.cluster.slurm import Cluster

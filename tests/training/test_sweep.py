@@ -11,7 +11,7 @@ from hpc.profiles import Profile
 from hpc.training_example import EXAMPLE
 from hpc.training_slurm import write_scripts
 from hpc.training_sweep import expand, parse_sweep, read_sweep, write_sweep
-from jobs.training.config import read_train_config
+from jobs.training.config_file import read_train_config
 from lamstore.errors import ConfigError
 from tests.training.cohort import write_config
 
