@@ -34,6 +34,8 @@ every voxel, [cyan]ledger/[/cyan] what is done, [cyan]report.html[/cyan] what it
   [cyan]lam predict --flair f.nii.gz --brainmask b.nii.gz --out DIR[/cyan]
                              one model on some images, without a study
   [cyan]lam demo-spine demo-spine[/cyan]  screening spines, on generated DICOM studies
+  [cyan]lam relabel study --centroids DIR[/cyan]
+                             hold SPINEPS' labels of vertebrae against the heatmaps
 
 Exit status: 0 all well; 1 some units failed, the rest is done; 2 nothing could be done.""",
 )
@@ -68,12 +70,14 @@ def register() -> None:
         looking,
         making,
         predicting,
+        relabel,
         state,
         training,
     )
 
     for module in (
-        making, auditing, clusters, state, looking, analysing, training, predicting, localizer,
+        making, auditing, clusters, state, looking, analysing, relabel, training, predicting,
+        localizer,
     ):  # fmt: skip
         module.add_to(app)
 

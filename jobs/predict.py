@@ -134,9 +134,11 @@ def _from_store(scan: Scan, store: Store, wanted: set[str]) -> EngineInput:
         if m in wanted and (scan.timepoint, m) in has
     }
     grid = store.grid(scan.subject)
-    brain = store.read("brainmask", subject=scan.subject)[0].astype(bool)
-    if not brain.any():  # a spine; a brain whose mask is empty is not taken in
-        brain = np.ones(grid.shape, bool)
+    brain = np.ones(grid.shape, bool)
+    # A study of spines has no such array; a brain whose mask is empty is not taken in.
+    if "brainmask" in store:
+        mask = store.read("brainmask", subject=scan.subject)[0].astype(bool)
+        brain = mask if mask.any() else brain
     return EngineInput(scan.subject, scan.timepoint, NO_SHIFT, images, brain, grid)
 
 

@@ -164,7 +164,12 @@ class ScreeningConfig(_Section):
     split_seed: int = 0
     """Which half of the labelled studies chooses the thresholds; the other half judges them."""
     queue_length: int = Field(default=20, ge=1)
-    """Studies in the audit queue."""
+    """Studies in the audit queue …"""
+    queue_measure: str = "l5_s1_entropy"
+    """… and the column of the table of measures by which they come, the most suspicious first."""
+    labels: Path | None = None
+    """CSV with study_id and lstv (0 or 1): what `lam run` and `lam analyse` hold the measures
+    against. Its content decides the report, not where it lies."""
 
     @model_validator(mode="after")
     def _ordered(self) -> ScreeningConfig:
@@ -249,7 +254,11 @@ def read_config(path: Path) -> StudyConfig:
     qc = config.qc
     if qc.thresholds is not None:
         qc = qc.model_copy(update={"thresholds": (path.parent / qc.thresholds).resolve()})
-    return config.model_copy(update={"dataset": dataset, "qc": qc})
+    screening = config.screening
+    if screening.labels is not None:
+        labels = (path.parent / screening.labels).resolve()
+        screening = screening.model_copy(update={"labels": labels})
+    return config.model_copy(update={"dataset": dataset, "qc": qc, "screening": screening})
 
 
 def _complaints(error: ValidationError) -> str:

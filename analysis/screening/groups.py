@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from analysis.screening.measures import ENTROPY, Measure
+from analysis.screening.measures import Measure, queue_measure
 from analysis.stats import wilson
 from lamstore.config import ScreeningConfig
 
@@ -77,7 +77,7 @@ def audit_queue(
     kind: Mapping[str, str],
     config: ScreeningConfig,
 ) -> pd.DataFrame:
-    """The ``queue_length`` studies of highest entropy at the level that screens.
+    """The ``queue_length`` studies that ``queue_measure`` calls the most suspicious.
 
     Parameters
     ----------
@@ -89,12 +89,18 @@ def audit_queue(
     Returns
     -------
     DataFrame
-        In the order in which to look; studies without an entropy are not ranked. ``lstv`` is empty
-        for studies without a label.
+        In the order in which to look; studies without that measure are not ranked. ``lstv`` is
+        empty for studies without a label.
+
+    Raises
+    ------
+    AnalysisError
+        When the table has no such measure.
     """
-    ranked = Measure(config.score_level, ENTROPY).column
-    order = table[table[ranked].notna()].sort_values(ranked, ascending=False, kind="stable")
-    top = order.head(config.queue_length)
+    ranks = queue_measure(table.columns, config.queue_measure)
+    score = pd.Series(ranks.score(table[ranks.column]), index=table.index).dropna()
+    order = score.sort_values(ascending=False, kind="stable")
+    top = table.loc[order.index[: config.queue_length]]
     ids = [str(s) for s in top.index]
     found = pd.DataFrame(
         {

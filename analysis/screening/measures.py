@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lamstore.errors import AnalysisError
+
 SPINE = "spine"
 """In place of a level, for measures of the whole spine."""
 UNIT_LABELS = {"": "", "nats": " (nats)", "mm": " (mm)"}
@@ -109,3 +111,33 @@ def level_measures(table: pd.DataFrame, levels: Sequence[str]) -> list[Measure]:
     wanted = [Measure(level, kind) for level in levels for kind in OF_A_LEVEL]
     wanted += [Measure(SPINE, kind) for kind in OF_THE_SPINE]
     return [m for m in wanted if m.column in table and table[m.column].notna().any()]
+
+
+def queue_measure(columns: Iterable[str], column: str) -> Measure:
+    """The measure that ranks a queue.
+
+    Parameters
+    ----------
+    columns : iterable of str
+        Of the table.
+    column : str
+        ``screening.queue_measure`` of study.yaml.
+
+    Raises
+    ------
+    AnalysisError
+        When the table has no such column, or nobody has declared which direction is suspicious.
+    """
+    known = [str(name) for name in columns]
+    levels = levels_of(known)
+    every = [Measure(level, kind) for level in levels for kind in OF_A_LEVEL]
+    every += [Measure(SPINE, kind) for kind in OF_THE_SPINE]
+    usable = {m.column: m for m in every if m.column in known}
+    if column not in usable:
+        raise AnalysisError(
+            "the queue cannot be ranked by this measure",
+            got=column,
+            expected=", ".join(usable),
+            remedy="correct screening.queue_measure in study.yaml",
+        )
+    return usable[column]

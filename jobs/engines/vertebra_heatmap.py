@@ -20,11 +20,11 @@ from jobs.engines.base import EngineInput, Localization, Localizer
 from jobs.engines.options import EngineOptions, digest_options, parse_options
 from jobs.heatmaps import LEVELS
 from jobs.heatmaps.centroids import centroid_file
+from jobs.heatmaps.places import labelled
 from jobs.heatmaps.sagittal import SagittalView, sagittal_view
 from lamstore.errors import EngineError, GridError, MissingWeightsError, VoxelError
 
 if TYPE_CHECKING:
-    from jobs.heatmaps.guided import Guided
     from jobs.heatmaps.inference import Found, Machine, Member
 
 DEFAULT = Path(__file__).parent.parent / "heatmaps" / "default"
@@ -167,18 +167,41 @@ class VertebraHeatmap(Localizer):
         VoxelError
             Values that are not finite.
         MissingInputError, UnreadableInputError
-            A subject has no file of centroids, or more than one, or one that cannot be read.
+            A subject has no file of centroids, or more than one, or one that cannot be read. Of
+            one that lies elsewhere than the series, GridError.
         """
         self.require(inputs)
+        if self.options.centroids is not None:
+            path = centroid_file(self.options.centroids, inputs.subject)
+            return self.around(inputs, labelled(path, inputs.grid, inputs.subject).centres)
         view, stack = self._series(inputs)
-        if self.options.centroids is None:
-            found = self._found(stack, view)
-            planes = found.planes()
-        else:
-            guided = self._guided(stack, view, inputs)
-            found, planes = guided.found, guided.planes
+        found = self._found(stack, view)
         # A view: a copy into the order of the axes would cost more than the networks.
-        return Localization(view.volume(found.stack(stack.shape)), planes)
+        return Localization(view.volume(found.stack(stack.shape)), found.planes())
+
+    def around(
+        self, inputs: EngineInput, centres: Mapping[str, NDArray[np.float64]]
+    ) -> Localization:
+        """Heatmaps of one series in patches around places, and nowhere else.
+
+        Parameters
+        ----------
+        inputs : EngineInput
+        centres : mapping of level to (3,) float64 ndarray
+            Voxels. The map of a level without a place is 0.
+
+        Raises
+        ------
+        EngineError, GridError, VoxelError
+            As `locate`.
+        """
+        from jobs.heatmaps.guided import find_around
+
+        self.require(inputs)
+        view, stack = self._series(inputs)
+        at = {k: view.index(v[None], inputs.grid.shape)[0] for k, v in centres.items()}
+        guided = find_around(self._members, stack, view.spacing_mm[1:], at, self._machine)
+        return Localization(view.volume(guided.found.stack(stack.shape)), guided.planes)
 
     def _series(self, inputs: EngineInput) -> tuple[SagittalView, NDArray[np.float32]]:
         image = inputs.images[self.options.modality]
@@ -203,17 +226,6 @@ class VertebraHeatmap(Localizer):
 
         spacing_mm = view.spacing_mm[1:]
         return find_levels(self._members, stack, spacing_mm, self.options.slices, self._machine)
-
-    def _guided(
-        self, stack: NDArray[np.float32], view: SagittalView, inputs: EngineInput
-    ) -> Guided:
-        from jobs.heatmaps.centroids import gaps, level_centres, read_centroids, to_voxels
-        from jobs.heatmaps.guided import find_around
-
-        path = centroid_file(self.options.centroids or "", inputs.subject)
-        voxels = level_centres(gaps(to_voxels(read_centroids(path), inputs.grid)))
-        centres = {k: view.index(v[None], inputs.grid.shape)[0] for k, v in voxels.items()}
-        return find_around(self._members, stack, view.spacing_mm[1:], centres, self._machine)
 
     @property
     def _members(self) -> list[Member]:

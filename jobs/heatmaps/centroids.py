@@ -1,36 +1,66 @@
 """Where does a segmentation tool say the vertebrae and discs are?
 
-Reads the centroid files of VerSe and SPINEPS (``*_ctd.json``): a list whose first entry is
-``{"direction": ["P", "I", "R"]}`` and whose others are ``{"label": 20, "X": …, "Y": …, "Z": …}``,
-voxel indices of the image turned to that direction (Sekuboyina et al., Medical Image Analysis
-2021). Labels: 1–7 cervical, 8–19 thoracic, 20–25 L1–L6, 26 sacrum, 28 T13; a disc is 100 more than
-the vertebra above it.
+Reads the centroid files of VerSe and SPINEPS (``*_ctd.json``): a list that opens with
+``{"direction": ["P", "I", "R"]}``. VerSe (Sekuboyina et al., Medical Image Analysis 2021) goes on
+with ``{"label": 20, "X": …, "Y": …, "Z": …}`` for each structure; SPINEPS (Möller et al., European
+Radiology 2024) with one object by vertebra and part, ``{"20": {"50": [x, y, z]}}`` or
+``{"L1": {"Vertebra_Corpus": [x, y, z]}}``, and says shape, zoom, origin and rotation of its image.
+Coordinates are voxel indices of the image turned to that direction. Labels: 1–7 cervical, 8–19
+thoracic, 20–25 L1–L6, 26 sacrum, 28 T13; a disc is 100 more than the vertebra above it.
 """
 
 from __future__ import annotations
 
 import glob
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
-from numpy.typing import NDArray
 
-from jobs.heatmaps import LEVELS
 from lamstore.errors import MissingInputError, UnreadableInputError
-from lamstore.grid import Grid
 
 nib: Any = nibabel  # untyped
 
-L1, L5, L6, SACRUM, T13 = 20, 24, 25, 26, 28
+T1, T12, L1, L5, L6, SACRUM, T13 = 8, 19, 20, 24, 25, 26, 28
 DISC = 100
 """Added to the label of the vertebra above."""
 COORDINATES = ("X", "Y", "Z")
+NAMES = (
+    {i: f"C{i}" for i in range(1, 8)}
+    | {T1 + i: f"T{i + 1}" for i in range(12)}
+    | {T13: "T13"}
+    | {L1 + i: f"L{i + 1}" for i in range(6)}
+    | {SACRUM: "S1", 27: "COCC"}
+    | {29 + i: f"S{i + 2}" for i in range(5)}
+)
+"""Of vertebrae, by label; the sacrum as a whole is S1."""
+NUMBERS = {name: label for label, name in NAMES.items()}
+FROM_THE_HEAD = (*range(1, 20), T13, *range(L1, L6 + 1), SACRUM, *range(29, 34))
+"""Labels of vertebrae in their order."""
+PART_LABELS = 256
+"""In files that name parts by number, a label is 256 times the part, and the vertebra."""
+BODY_PARTS, DISC_PARTS = ("0", "50", "Vertebra_Corpus"), ("100", "Vertebra_Disc")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The image that the coordinates count on, where a file says so.
+
+    Attributes
+    ----------
+    shape : (3,) tuple of int, or None
+    spacing_mm : (3,) tuple of float, or None
+    affine : (4, 4) tuple of tuples of float, or None
+        Indices to RAS mm.
+    """
+
+    shape: tuple[int, ...] | None = None
+    spacing_mm: tuple[float, ...] | None = None
+    affine: tuple[tuple[float, ...], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,10 +72,12 @@ class Centroids:
     direction : (3,) tuple of str
         Where the axes of the coordinates point to: ``("P", "I", "R")``.
     points : mapping of label to (3,) tuple of float
+    frame : Frame
     """
 
     direction: tuple[str, str, str]
     points: Mapping[int, tuple[float, float, float]]
+    frame: Frame = Frame()
 
 
 def centroid_file(pattern: str, subject: str) -> Path:
@@ -71,96 +103,100 @@ def centroid_file(pattern: str, subject: str) -> Path:
 def read_centroids(path: Path) -> Centroids:
     """Read a file; entries with NaN, which VerSe has for what is out of view, are left out.
 
+    Bodies and discs are kept; other parts of a vertebra (processes, endplates) are not.
+
     Raises
     ------
     MissingInputError, UnreadableInputError
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        directions = [entry["direction"] for entry in found if "direction" in entry]
-        a, b, c = (str(letter) for letter in directions[0])
-        nib.orientations.axcodes2ornt((a, b, c))
-        points = {
-            int(entry["label"]): tuple(float(entry[k]) for k in COORDINATES)
-            for entry in found
-            if "label" in entry
-        }
+        header = next(entry for entry in found if "direction" in entry)
+        a, b, c = (str(letter) for letter in header["direction"])
+        if sorted(nib.orientations.axcodes2ornt((a, b, c))[:, 0]) != [0, 1, 2]:
+            raise ValueError(f"direction {a}, {b}, {c}")
+        points = dict(p for entry in found if entry is not header for p in _points(entry))
+        frame = _frame(header, (a, b, c))
     except FileNotFoundError as error:
         raise MissingInputError(
             f"there are no centroids at {path}", expected="a *_ctd.json file"
         ) from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    # StopIteration: no entry has a direction.
+    except (ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
         raise UnreadableInputError(
             f"{path} is not a file of centroids",
             got=f"{type(error).__name__}: {error}",
-            expected='a list of {"direction": ["P", "I", "R"]} and {"label": 20, "X": …, …}',
-            remedy="export the centroids in the format of VerSe",
+            expected='a list of {"direction": ["P", "I", "R"]} and {"label": 20, "X": …, …}, or '
+            '{"20": {"50": […]}}',
+            remedy="export the centroids as VerSe or SPINEPS do",
         ) from error
-    return Centroids((a, b, c), {k: (p[0], p[1], p[2]) for k, p in points.items() if _finite(p)})
+    return Centroids((a, b, c), {k: p for k, p in points.items() if _finite(p)}, frame)
+
+
+Point = tuple[float, float, float]
+
+
+def _points(entry: Mapping[str, Any]) -> Iterator[tuple[int, Point]]:
+    """Labels and places of one entry of a file after the first."""
+    if "label" in entry:
+        part, label = divmod(int(entry["label"]), PART_LABELS)
+        yield from _part(label, str(part), [entry[k] for k in COORDINATES])
+        return
+    for name, parts in entry.items():
+        label = NUMBERS[name] if name in NUMBERS else int(name)
+        for part, place in parts.items():
+            yield from _part(label, part, place)
+
+
+def _part(label: int, part: str, place: Sequence[Any]) -> Iterator[tuple[int, Point]]:
+    x, y, z = (float(v) for v in place)
+    if part in BODY_PARTS:
+        yield label, (x, y, z)
+    elif part in DISC_PARTS:
+        yield label + DISC, (x, y, z)
+
+
+def _frame(header: Mapping[str, Any], direction: tuple[str, str, str]) -> Frame:
+    shape, zoom = (header.get(name) for name in ("shape", "zoom"))
+    origin, rotation = (header.get(name) for name in ("origin", "rotation"))
+    affine = None
+    if not any(part is None for part in (zoom, origin, rotation)):
+        matrix = np.eye(4)
+        matrix[:3, :3] = np.asarray(rotation, np.float64) @ np.diag(np.asarray(zoom, np.float64))
+        matrix[:3, 3] = origin
+        if (codes := nib.aff2axcodes(matrix)) != direction:
+            raise ValueError(f"direction {direction}, but rotation points to {codes}")
+        affine = tuple(tuple(row) for row in matrix.tolist())
+    return Frame(
+        tuple(int(n) for n in shape) if shape is not None else None,
+        tuple(float(mm) for mm in zoom) if zoom is not None else None,
+        affine,
+    )
 
 
 def write_centroids(path: Path, centroids: Centroids) -> None:
-    """Write a file that `read_centroids` reads alike."""
-    entries: list[dict[str, Any]] = [{"direction": list(centroids.direction)}]
+    """Write a file that `read_centroids` reads alike, and so do VerSe's tools and SPINEPS."""
+    frame, header = centroids.frame, dict[str, Any](direction=list(centroids.direction))
+    if frame.shape is not None:
+        header["shape"] = list(frame.shape)
+    if frame.spacing_mm is not None:
+        header["zoom"] = list(frame.spacing_mm)
+    if frame.affine is not None and frame.spacing_mm is not None:
+        matrix = np.array(frame.affine)
+        header["origin"] = matrix[:3, 3].tolist()
+        header["rotation"] = (matrix[:3, :3] / np.array(frame.spacing_mm)).tolist()
+    entries: list[dict[str, Any]] = [header]
     for label, point in sorted(centroids.points.items()):
         entries.append({"label": label, **dict(zip(COORDINATES, point, strict=True))})
     path.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
 
 
-def to_voxels(centroids: Centroids, grid: Grid) -> dict[int, NDArray[np.float64]]:
-    """Voxel positions (3,) on `grid` by label."""
-    axes = nib.orientations
-    theirs = axes.axcodes2ornt(centroids.direction)
-    ours = axes.io_orientation(grid.matrix)
-    turn = axes.ornt_transform(ours, theirs)
-    # inv_ornt_aff maps indices of the turned image to indices of the image itself.
-    back = axes.inv_ornt_aff(turn, grid.shape)
-    return {
-        label: back[:3, :3] @ np.array(point) + back[:3, 3]
-        for label, point in centroids.points.items()
-    }
-
-
-@dataclass(frozen=True)
-class Gap:
-    """What lies between two neighbouring vertebrae.
-
-    Attributes
-    ----------
-    above : int
-        Label of the upper vertebra.
-    centre : (3,) float64 ndarray
-        Of the disc where it has a centroid, else halfway between the vertebrae.
-    """
-
-    above: int
-    centre: NDArray[np.float64]
-
-    @property
-    def level(self) -> int:
-        """Index in `LEVELS` by its label; below 0 or above 4 outside of them."""
-        return self.above - L1 if self.above != T13 else -1
-
-
-def gaps(points: Mapping[int, NDArray[np.float64]]) -> list[Gap]:
-    """Gaps from T12 down, as the labels count; only those with a centroid to tell their place.
-
-    The sacrum follows the last lumbar vertebra that has a centroid, whatever it is called.
-    """
-    lumbar = [label for label in range(L1, L6 + 1) if label in points] or [L5]
-    chain = [19, *([T13] if T13 in points else []), *range(L1, lumbar[-1] + 1), SACRUM]
-    found = []
-    for above, below in pairwise(chain):
-        if above + DISC in points:
-            found.append(Gap(above, points[above + DISC]))
-        elif above in points and below in points:
-            found.append(Gap(above, (points[above] + points[below]) / 2))
-    return found
-
-
-def level_centres(found: list[Gap]) -> dict[str, NDArray[np.float64]]:
-    """Centre of each level that the labels name, by level."""
-    return {LEVELS[gap.level]: gap.centre for gap in found if 0 <= gap.level < len(LEVELS)}
+def structure_name(label: int) -> str:
+    """``L5`` of 24, ``disc L5`` of 124, ``endplate L5`` of 224; other numbers as they are."""
+    part, vertebra = divmod(label, DISC)
+    if part > 2 or vertebra not in NAMES:
+        return str(label)
+    return ("", "disc ", "endplate ")[part] + NAMES[vertebra]
 
 
 def _finite(point: tuple[float, ...]) -> bool:

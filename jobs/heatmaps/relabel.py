@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.heatmaps.centroids import DISC, L1, L5, L6, SACRUM, T13, Centroids, Gap
+from jobs.heatmaps.centroids import DISC, L1, L5, L6, SACRUM, T13, Centroids
+from jobs.heatmaps.places import Gap
 from lamstore.grid import Grid
 
 EPS = 1e-3
@@ -106,6 +107,10 @@ def relabelling(labels: Sequence[int], shift: int) -> dict[int, int]:
 
 def relabelled_mask(mask: NDArray[Any], mapping: Mapping[int, int]) -> NDArray[Any]:
     """A mask of integer labels with other labels; a new array of the same type."""
+    if mask.dtype.kind == "u" and mask.dtype.itemsize < 4:  # one pass, whatever the labels
+        table = np.arange(np.iinfo(mask.dtype).max + 1, dtype=mask.dtype)
+        table[list(mapping)] = list(mapping.values())
+        return np.asarray(table[mask])
     out = mask.copy()
     for old, new in mapping.items():
         out[mask == old] = new

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from jobs.heatmaps import LEVELS
 from jobs.heatmaps.centroids import (
     Centroids,
+    Frame,
     centroid_file,
-    gaps,
-    level_centres,
     read_centroids,
-    to_voxels,
+    structure_name,
     write_centroids,
 )
+from jobs.heatmaps.places import gaps, labelled, level_centres, to_voxels, turned
 from jobs.heatmaps.relabel import (
     evidence,
     relabelled_centroids,
@@ -24,7 +24,7 @@ from jobs.heatmaps.relabel import (
     relabelling,
     suggest,
 )
-from lamstore.errors import MissingInputError, UnreadableInputError
+from lamstore.errors import GridError, MissingInputError, UnreadableInputError
 from lamstore.grid import Grid
 
 GRID = Grid.of((20, 60, 220), np.diag([3.0, 1.0, 1.0, 1.0]))
@@ -56,6 +56,52 @@ def test_files_of_verse_are_read_and_nan_is_left_out(tmp_path):
     assert found == Centroids(("P", "I", "R"), {20: (1.5, 2.0, 3.0)})
 
 
+SPINEPS = {"direction": ["P", "I", "R"], "format": "POI", "level_one_info": "Vertebra_Instance"}
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"20": {"50": [1, 2, 3], "100": [4, 5, 6], "42": [7, 8, 9]}, "120": {"50": [4, 5, 6]}},
+        {"L1": {"Vertebra_Corpus": [1, 2, 3], "Vertebra_Disc": [4, 5, 6], "Endplate": [0, 0, 0]}},
+        {"L1": {"50": [1, 2, 3]}, "120": {"50": [4, 5, 6]}},
+    ],
+)
+def test_files_of_spineps_by_vertebra_and_part(tmp_path, parts):
+    path = tmp_path / "a_ctd.json"
+    path.write_text(json.dumps([SPINEPS, parts]))
+    assert read_centroids(path).points == {20: (1, 2, 3), 120: (4, 5, 6)}
+
+
+def test_labels_that_number_parts(tmp_path):
+    """256 times the part, and the vertebra: 50 is its body, 100 the disc below."""
+    path = tmp_path / "a_ctd.json"
+    places = [(50 * 256 + 24, 1), (100 * 256 + 24, 2), (42 * 256 + 24, 3), (26, 4)]
+    entries = [{"label": label, "X": x, "Y": 0, "Z": 0} for label, x in places]
+    path.write_text(json.dumps([SPINEPS | {"format": "docker"}, *entries]))
+    assert read_centroids(path).points == {24: (1, 0, 0), 124: (2, 0, 0), 26: (4, 0, 0)}
+
+
+def test_the_image_that_a_file_counts_on_is_kept(tmp_path):
+    path, copy = tmp_path / "a_ctd.json", tmp_path / "b_ctd.json"
+    where = {"shape": [9, 8, 7], "zoom": [1, 1, 3], "origin": [5, 6, 7]}
+    turn = [[0, 0, 1], [-1, 0, 0], [0, -1, 0]]
+    path.write_text(json.dumps([SPINEPS | where | {"rotation": turn}, {"L1": {"50": [1, 2, 3]}}]))
+    found = read_centroids(path)
+    affine = ((0, 0, 3, 5), (-1, 0, 0, 6), (0, -1, 0, 7), (0, 0, 0, 1))
+    assert found.frame == Frame((9, 8, 7), (1, 1, 3), affine)
+    write_centroids(copy, found)
+    assert read_centroids(copy) == found
+
+
+def test_a_direction_that_its_rotation_contradicts(tmp_path):
+    path = tmp_path / "a_ctd.json"
+    header = SPINEPS | {"zoom": [1, 1, 1], "origin": [0, 0, 0], "rotation": np.eye(3).tolist()}
+    path.write_text(json.dumps([header, {"L1": {"50": [1, 2, 3]}}]))
+    with pytest.raises(UnreadableInputError, match="not a file"):
+        read_centroids(path)
+
+
 @given(st.dictionaries(st.integers(1, 228), st.tuples(*[st.floats(-1e3, 1e3)] * 3)))
 @settings(max_examples=25, deadline=None)
 def test_written_files_are_read_alike(tmp_path_factory, points):
@@ -69,7 +115,9 @@ def test_written_files_are_read_alike(tmp_path_factory, points):
     [
         "", "{}", "[]", '[{"label": 20, "X": 1, "Y": 2, "Z": 3}]', '[{"direction": ["P", "I"]}]',
         '[{"direction": ["P", "I", "X"]}]', '[{"direction": ["P", "I", "R"]}, {"label": 20}]',
-        "[1, 2]", "\x00",
+        "[1, 2]", "\x00", '[{"direction": ["P", "A", "R"]}, {"label": 20, "X": 1, "Y": 2, "Z": 3}]',
+        '[{"direction": ["P", "I", "R"]}, {"Lumbar": {"50": [1, 2, 3]}}]',
+        '[{"direction": ["P", "I", "R"]}, {"L1": {"50": [1, 2]}}]',
     ],
 )  # fmt: skip
 def test_files_that_are_no_centroids(tmp_path, content):
@@ -98,6 +146,67 @@ def test_directions_are_those_of_the_turned_image():
     # P counts from the front: voxel 30 of 60 along A is 29 along P; I is 220 − 1 − z.
     pir = to_voxels(Centroids(("P", "I", "R"), {20: (29, 219, 7)}), GRID)
     np.testing.assert_allclose(pir[20], (7, 30, 0))
+
+
+@given(st.permutations("RAS"), st.tuples(*[st.booleans()] * 3))
+@settings(max_examples=20, deadline=None)
+def test_a_place_is_the_same_in_every_direction(order, flips):
+    """The same point, counted on the image turned any way, lies at the same voxel."""
+    opposite = {"R": "L", "A": "P", "S": "I"}
+    codes = tuple(opposite[c] if flip else c for c, flip in zip(order, flips, strict=True))
+    other, world = turned(GRID, codes), GRID.matrix @ [4, 5, 6, 1]
+    point = (np.linalg.inv(other.matrix) @ world)[:3]
+    assert sorted(other.shape) == sorted(GRID.shape)
+    found = to_voxels(Centroids(codes, {20: tuple(point)}), GRID)
+    np.testing.assert_allclose(found[20], (4, 5, 6), atol=1e-9)
+
+
+def test_another_image_is_refused_unless_it_says_where_it_lies():
+    points = {20: (4.0, 5.0, 6.0)}
+    for frame in (Frame(shape=(20, 60, 200)), Frame(spacing_mm=(1.0, 1.0, 1.0))):
+        with pytest.raises(GridError, match="another image"):
+            to_voxels(Centroids(("R", "A", "S"), points, frame), GRID)
+    same = Frame(shape=GRID.shape, spacing_mm=GRID.spacing_mm)
+    assert to_voxels(Centroids(("R", "A", "S"), points, same), GRID).keys() == {20}
+    iso = ((1.0, 0, 0, 10), (0, 1, 0, 20), (0, 0, 1, 30), (0, 0, 0, 1))
+    elsewhere = Frame((60, 60, 220), (1.0, 1.0, 1.0), iso)
+    found = to_voxels(Centroids(("R", "A", "S"), {**points, 8: (4, 5, 900)}, elsewhere), GRID)
+    assert found.keys() == {20}  # what its larger image has beyond ours is left out
+    np.testing.assert_allclose(found[20], (14 / 3, 25, 36))
+    with pytest.raises(GridError, match="outside"):
+        to_voxels(Centroids(("R", "A", "S"), {8: (4, 5, 900)}, elsewhere), GRID)
+
+
+def test_places_outside_of_the_image_are_refused():
+    with pytest.raises(GridError, match="outside of the image") as caught:
+        to_voxels(Centroids(("R", "A", "S"), {20: (1, 1, 1), 24: (1, 60, 1)}), GRID)
+    assert "L5 at voxel [1, 60, 1]" in str(caught.value)
+
+
+def test_labels_that_count_upwards_are_refused(tmp_path):
+    down = {k: tuple(map(float, p)) for k, p in column([19, 20, 21, 22]).items()}
+    to_voxels(Centroids(("R", "A", "S"), down), GRID)
+    with pytest.raises(GridError, match="from below upwards"):
+        to_voxels(Centroids(("R", "A", "I"), down), GRID)
+    path = tmp_path / "s1_ctd.json"
+    write_centroids(path, Centroids(("R", "A", "I"), down))
+    with pytest.raises(GridError, match=r"s1: s1_ctd.json: the labels"):
+        labelled(path, GRID, "s1")
+
+
+def test_a_file_without_a_lumbar_level_is_refused(tmp_path):
+    path = tmp_path / "s1_ctd.json"
+    points = {k: tuple(map(float, p)) for k, p in column([17, 18, 19]).items()}
+    write_centroids(path, Centroids(("R", "A", "S"), points))
+    with pytest.raises(MissingInputError, match="no lumbar level") as caught:
+        labelled(path, GRID, "s1")
+    assert "T10, T11, T12" in str(caught.value)
+
+
+def test_structures_have_names():
+    assert [structure_name(k) for k in (8, 28, 24, 26, 124, 224, 41)] == [
+        "T1", "T13", "L5", "S1", "disc L5", "endplate L5", "41",
+    ]  # fmt: skip
 
 
 def test_a_disc_of_its_own_is_taken_before_the_middle_of_its_neighbours():
