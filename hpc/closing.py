@@ -5,6 +5,7 @@ Apart from `hpc.plan`, so that who only counts imports neither jobs nor engines.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from lamstore.config import StudyConfig, digest
@@ -34,10 +35,21 @@ def report_unit(version: str, config: StudyConfig, engines: Iterable[str], words
     failures = sorted(
         (key, word.fingerprint) for key, word in words.items() if word.state == "failed"
     )
-    # Where the cohort lies and which cluster computes decide no result: a study may move.
-    asked = config.model_dump(mode="json", exclude={"cluster": True, "dataset": {"root"}})
+    # Where cohort and labels lie and which cluster computes decide no result: a study may move.
+    asked = config.model_dump(
+        mode="json", exclude={"cluster": True, "dataset": {"root"}, "screening": {"labels"}}
+    )
     gathered = [word and word.fingerprint for word in cohorts]
-    return Unit("report", fingerprint=digest(["report", version, asked, gathered, failures]))
+    parts = ["report", version, asked, gathered, failures, *_labels(config)]
+    return Unit("report", fingerprint=digest(parts))
+
+
+def _labels(config: StudyConfig) -> list[str]:
+    """Digest of the labels' content; without a file (the report will say so) that of none."""
+    path = config.screening.labels
+    if path is None:
+        return []
+    return [hashlib.blake2b(path.read_bytes() if path.is_file() else b"").hexdigest()]
 
 
 def is_done(unit: Unit, words: Words) -> bool:

@@ -35,7 +35,8 @@ def make_demo(folder: Path, console: Console) -> Study:
         "ids": str((cohort / "valid_id.npy").resolve()),
     }
     config = describe("rsna-lumbar", cohort / "train_images", options)
-    return create_study(home, render_config(config))
+    screening = config.screening.model_copy(update={"labels": (folder / LABELS).resolve()})
+    return create_study(home, render_config(config.model_copy(update={"screening": screening})))
 
 
 def _small(study: LumbarStudy) -> LumbarStudy:

@@ -15,11 +15,12 @@ from analysis.report.page import page_parts
 from analysis.report.panels import INLINE, draw_panels
 from analysis.report.plots import Chart
 from analysis.report.provenance import provenance
-from analysis.report.spine_charts import calibration_chart, level_cells, roc_chart, strips
+from analysis.report.spine_charts import calibration_chart, level_cells, level_strips, strips
+from analysis.report.spine_curves import precision_chart, roc_chart
 from analysis.report.spine_words import definitions, tiles, verdict
 from analysis.report.words import number
 from analysis.screening import summary as said
-from analysis.screening.measures import level_name
+from analysis.screening.measures import level_name, queue_measure
 from analysis.screening.result import Evidence, Screening
 from analysis.screening.thresholds import BOTH
 from lamstore.study import Study
@@ -63,7 +64,7 @@ def write_page(
         style=style,
         script=script,
         definitions=definitions(facts.config),
-        provenance=provenance(facts),
+        provenance=[*provenance(facts), *_labels(found)],
     )
     path = out / study.report_path.name
     part = path.with_name(f".{path.name}.part")
@@ -79,6 +80,7 @@ def _context(study: Study, one: Screening, index: int, out: Path) -> dict[str, A
         "id": f"e{index}",
         "name": one.engine,
         "level": level_name(one.config.score_level),
+        "queue_by": _queue_by(one),
         "verdict": verdict(None, [one]),
         "because": _because(one),
         "tiles": tiles(one),
@@ -89,8 +91,14 @@ def _context(study: Study, one: Screening, index: int, out: Path) -> dict[str, A
         "labelled": evidence is not None,
         "missing": one.missing,
         "distributions": [_distributions(one)],
+        "level_distributions": [_level_distributions(one)],
         **(_shown(one, evidence) if evidence is not None else {}),
     }
+
+
+def _labels(found: Sequence[Screening]) -> list[tuple[str, str]]:
+    evidence = next((one.evidence for one in found if one.evidence is not None), None)
+    return [("Labels", evidence.labels.provenance)] if evidence is not None else []
 
 
 def _because(one: Screening) -> list[str]:
@@ -108,11 +116,28 @@ def _distributions(one: Screening) -> Chart:
     )
 
 
+def _level_distributions(one: Screening) -> Chart:
+    return Chart(
+        "Entropy and confidence, level by level",
+        "A level that stands out from the others of the cohort. One scale for all levels. Dashed: "
+        f"risk groups of study.yaml, which are those of {level_name(one.config.score_level)}.",
+        level_strips(one),
+        KEYS if one.evidence is not None else (),
+    )
+
+
+def _queue_by(one: Screening) -> str:
+    """``highest entropy, L5/S1``."""
+    measure = queue_measure(one.table.columns, one.config.queue_measure)
+    most = "highest" if measure.kind.higher else "lowest"
+    return f"{most} {measure.kind.says}, {level_name(measure.level)}"
+
+
 def _shown(one: Screening, evidence: Evidence) -> dict[str, Any]:
     """What needs labels."""
     return {
         "discrimination": [*said.discrimination_sentences(evidence)],
-        "roc": [_roc(one, evidence)] if len(evidence.roc) else [],
+        "roc": [_roc(one, evidence), _precision(one, evidence)] if len(evidence.roc) else [],
         "levels": [level_name(level) for level in one.levels],
         "level_rows": level_cells(one, evidence),
         "thresholds": _thresholds(evidence),
@@ -133,6 +158,16 @@ def _roc(one: Screening, evidence: Evidence) -> Chart:
         "chosen here, so its number flatters; what it is worth where it was not chosen stands "
         "above." + (" * not defined in every study." if some else ""),
         roc_chart(one, evidence),
+    )
+
+
+def _precision(one: Screening, evidence: Evidence) -> Chart:
+    share = number(evidence.positive.mean())
+    return Chart(
+        "Precision-recall curves, and average precision of every measure",
+        "How many of those called are transitional, from the most suspicious down. Dashed: chance, "
+        f"this cohort's share of {share}; in a clinic it is far lower, and so is precision.",
+        precision_chart(one, evidence),
     )
 
 

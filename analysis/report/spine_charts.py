@@ -1,4 +1,4 @@
-"""How does a screening look in the page? Distributions, ROC curves, calibration as SVG."""
+"""How does a screening look in the page? Distributions, calibration, levels as SVG."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from analysis.report import svg
 from analysis.report.svg import Axis
 from analysis.report.words import number
-from analysis.screening.measures import ENTROPY, Measure, level_name
-from analysis.screening.plots import shown_curves
+from analysis.screening.measures import CONFIDENCE, ENTROPY, Measure, level_name
 from analysis.screening.result import Evidence, Screening
 
 WIDTH = 960.0
@@ -27,14 +26,30 @@ Floats = NDArray[np.float64]
 
 def strips(one: Screening) -> Markup:
     """Every measure that screens: normals and transitional spines, a panel a measure."""
+    shown = [(m, [m]) for m in one.screening_measures]
+    return _panels(one, shown, "Distribution of every measure, normal against transitional")
+
+
+def level_strips(one: Screening) -> Markup:
+    """Entropy and confidence at every level, each on one scale for all levels: labels or not."""
+    of_kind = {k: [m for m in one.measures if m.kind is k] for k in (ENTROPY, CONFIDENCE)}
+    shown = [
+        (Measure(level, kind), alike) for level in one.levels for kind, alike in of_kind.items()
+    ]
+    return _panels(one, shown, "Entropy and confidence at every level")
+
+
+def _panels(one: Screening, shown: Sequence[tuple[Measure, list[Measure]]], title: str) -> Markup:
+    """Panels side by side; each measure with those that it shares a scale with."""
     parts = []
     groups = _groups(one)
     width, height = (WIDTH - 40) / COLUMNS, 46.0 * len(groups) + 62
-    for i, measure in enumerate(one.screening_measures):
+    for i, (measure, alike) in enumerate(shown):
         left, top = (i % COLUMNS) * (width + 40), (i // COLUMNS) * (height + 10)
-        parts.append(_panel(one, measure, groups, (left, top, width, height - 40)))
-    rows = -(-len(one.screening_measures) // COLUMNS)
-    title = "Distribution of every measure, normal against transitional"
+        values = one.table[[m.column for m in alike]].to_numpy(float).ravel()
+        scale = svg.axis(values, left + 104, left + width - 8)
+        parts.append(_panel(one, measure, groups, scale, (left, top, width, height - 40)))
+    rows = -(-len(shown) // COLUMNS)
     return svg.drawing(WIDTH, rows * (height + 10), title, *parts)
 
 
@@ -52,11 +67,11 @@ def _panel(
     one: Screening,
     measure: Measure,
     groups: Sequence[tuple[str, list[str]]],
+    scale: Axis,
     box: tuple[float, float, float, float],
 ) -> Markup:
     left, top, width, height = box
     values = one.table[measure.column]
-    scale = svg.axis(values.to_numpy(float), left + 104, left + width - 8)
     bottom = top + height
     parts = [svg.words(left, top + 12, measure.label, "name strong")]
     if one.evidence is not None:
@@ -111,69 +126,6 @@ def _shape(values: Floats, scale: Axis, y: float, cls: str) -> Markup:
     low = [(scale(float(v)), round(y - r, 1)) for v, r in zip(middles, reach, strict=True)]
     high = [(scale(float(v)), round(y + r, 1)) for v, r in zip(middles, reach, strict=True)]
     return svg.area(low, high, cls)
-
-
-def roc_chart(one: Screening, evidence: Evidence) -> Markup:
-    """ROC curves on the left, AUROC of every measure with its interval on the right."""
-    side, left, top = 340.0, 50.0, 12.0
-    across, up = Axis(0, 1, left, left + side), Axis(0, 1, top + side, top)
-    parts = [
-        svg.across(across, top, top + side, "1 − specificity"),
-        svg.upright(up, left, left + side),
-        svg.line(across(0), up(0), across(1), up(1), cls="threshold"),
-        svg.words(left + 6, top + 14, "sensitivity", "label"),
-    ]
-    for i, measure in enumerate(shown_curves(one)):
-        points = evidence.roc[evidence.roc["measure"] == measure.column]
-        places = zip(points["false_positive_rate"], points["sensitivity"], strict=True)
-        parts.append(svg.polyline([(across(x), up(y)) for x, y in places], f"curve c{i}"))
-        key = top + side - 16 - 18 * (len(shown_curves(one)) - 1 - i)
-        parts.append(svg.line(left + 150, key - 4, left + 172, key - 4, cls=f"curve c{i}"))
-        parts.append(svg.words(left + 178, key, measure.kind.says, "tick"))
-    parts.append(_forest(one, evidence, (620.0, top, WIDTH - 60)))
-    return svg.drawing(WIDTH, top + side + 42, "ROC curves and areas under them", *parts)
-
-
-def _forest(one: Screening, evidence: Evidence, box: tuple[float, float, float]) -> Markup:
-    start, top, end = box
-    ranked = sorted(
-        one.screening_measures, key=lambda m: -np.nan_to_num(evidence.area(m)["auroc"], nan=-1)
-    )
-    pitch = min(34.0, 330.0 / max(len(ranked), 1))
-    rows = [evidence.area(m) for m in ranked]
-    lows = [v for row in rows for v in (row["auroc_low"], row["auroc"])]
-    low = min((float(v) for v in lows if np.isfinite(v)), default=0.5)
-    scale = Axis(min(0.45, low - 0.03), 1.0, start, end)
-    bottom = top + pitch * len(ranked)
-    parts = [svg.across(scale, top, bottom, "AUROC, 95 % interval")]
-    parts.append(svg.line(scale(0.5), top, scale(0.5), bottom, cls="threshold", tip="chance"))
-    for i, (measure, row) in enumerate(zip(ranked, rows, strict=True)):
-        y = top + pitch * (i + 0.5)
-        name = measure.kind.says + (" *" if row["n_undefined"] else "")
-        parts.append(svg.words(start - 10, y + 4, name, "name", "end"))
-        if not np.isfinite(row["auroc"]):
-            continue
-        tip = _area_tip(measure, row)
-        if np.isfinite(row["auroc_low"]):
-            a, b = scale(row["auroc_low"]), scale(row["auroc_high"])
-            parts.append(svg.line(a, y, b, y, cls="range", tip=tip))
-        kind = "flag" if measure == evidence.best else "model"
-        parts.append(svg.mark(scale(row["auroc"]), y, kind, tip, size=5))
-        parts.append(svg.words(end + 12, y + 4, number(row["auroc"]), "value"))
-    return Markup("").join(parts)
-
-
-def _area_tip(measure: Measure, row: pd.Series) -> str:
-    wanted = "higher" if measure.kind.higher else "lower"
-    lines = [
-        measure.label,
-        f"AUROC {number(row['auroc'])} ({number(row['auroc_low'])} to {number(row['auroc_high'])})",
-        f"{row['n_lstv']:.0f} transitional, {row['n_normal']:.0f} normal",
-        f"{wanted} is suspicious",
-    ]
-    if row["n_undefined"]:
-        lines.append(f"not defined in {row['n_undefined']:.0f} studies, which are left out")
-    return "\n".join(lines)
 
 
 def calibration_chart(rows: pd.DataFrame) -> Markup:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ class Labels:
         Lines that said what an earlier line had said.
     generated : bool
         Whether the file was written with generated spines.
+    provenance : str
+        Where the file lies, and the digest of its content.
     """
 
     source: str
@@ -37,6 +40,7 @@ class Labels:
     kind: dict[str, str]
     repeated: int
     generated: bool
+    provenance: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ def read_labels(path: Path) -> Labels:
         kind={str(i): str(kind) for i, kind in kinds.items()},
         repeated=len(table) - len(said),
         generated=set(table) >= GENERATED,
+        provenance=f"{path.resolve()}, SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()}",
     )
 
 

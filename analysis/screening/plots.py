@@ -1,4 +1,4 @@
-"""Which figures does a screening have? Three: distributions, ROC curves, and all levels."""
+"""Which figures does a screening have? Distributions, ROC and precision-recall, all levels."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def pictures(one: Screening) -> dict[str, Figure]:
     found = {"distributions": distributions(one)}
     if one.evidence is not None and len(one.evidence.roc):
         found["roc"] = roc(one, one.evidence)
+        found["precision_recall"] = precision_recall(one, one.evidence)
         found["levels"] = levels(one, one.evidence)
     return found
 
@@ -94,6 +95,27 @@ def roc(one: Screening, evidence: Evidence) -> Figure:
     axes.set_aspect("equal")
     axes.legend(loc="lower right", fontsize=7)
     axes.set_title(f"ROC, n = {len(evidence.positive)}")
+    return picture
+
+
+@styled
+def precision_recall(one: Screening, evidence: Evidence) -> Figure:
+    """Precision-recall curves of the same measures, and what chance gets."""
+    picture = figure(4.6, 4.2)
+    axes = picture.subplots()
+    axes.axhline(float(evidence.positive.mean()), color=GREY, linewidth=0.8, linestyle=":")
+    for measure, colour in zip(shown_curves(one), PALETTE, strict=False):
+        points = evidence.precision_recall
+        points = points[points["measure"] == measure.column]
+        row = evidence.area(measure)
+        low, high = row["average_precision_low"], row["average_precision_high"]
+        label = f"{measure.label}: {row['average_precision']:.2f} ({low:.2f}–{high:.2f})"
+        axes.step(points["recall"], points["precision"], where="post", color=colour, label=label)
+    axes.set_xlabel("recall (sensitivity)")
+    axes.set_ylabel("precision (PPV)")
+    axes.set_ylim(0, 1.03)
+    axes.legend(loc="lower left", fontsize=7)
+    axes.set_title(f"Precision and recall, n = {len(evidence.positive)}")
     return picture
 
 

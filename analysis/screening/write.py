@@ -53,7 +53,7 @@ def screen(
     study : Path
         The study directory.
     labels : Path or None
-        CSV with study_id and lstv (0 or 1).
+        CSV with study_id and lstv (0 or 1); None: that of study.yaml, if it names one.
     out : Path or None
         Where to write; None: the study itself.
     warnings : sequence of str
@@ -70,7 +70,7 @@ def screen(
         Labels that cannot be used, or a study without measures of a localizer.
     """
     opened = Study.at(study)
-    read = read_labels(labels) if labels is not None else None
+    read = _labels(opened, labels)
     found = _screenings(opened, read)
     if not found:
         raise AnalysisError(
@@ -82,13 +82,25 @@ def screen(
 
 
 def write_spine_report(study: Study, warnings: Sequence[str] = ()) -> Path:
-    """The report of a localizer's study as it stands, without labels; the page's path.
+    """The report of a localizer's study as it stands; the page's path.
 
-    A study in which everything failed gets a report that says so.
+    With labels where study.yaml names them. A study in which everything failed gets a report that
+    says so.
+
+    Raises
+    ------
+    AnalysisError
+        Labels that cannot be used.
     """
-    found = _screenings(study, None) if study.store_path.exists() else []
-    _write(study, found, study.path, _said(study, None, warnings))
+    labels = _labels(study, None)
+    found = _screenings(study, labels) if study.store_path.exists() else []
+    _write(study, found, study.path, _said(study, labels, warnings))
     return study.report_path
+
+
+def _labels(study: Study, given: Path | None) -> Labels | None:
+    path = given or study.config.screening.labels
+    return read_labels(path) if path is not None else None
 
 
 def _said(study: Study, labels: Labels | None, warnings: Sequence[str]) -> tuple[str, ...]:

@@ -25,11 +25,15 @@ def add_to(app: typer.Typer) -> None:
 
 def analyse(
     study: Annotated[
-        Path | None, typer.Argument(metavar="[STUDY]", help="A study of spines, with --labels.")
+        Path | None, typer.Argument(metavar="[STUDY]", help="A study of spines.")
     ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(rich_help_panel=SCREENING, help="CSV with study_id and lstv (0 or 1)."),
+        typer.Option(
+            rich_help_panel=SCREENING,
+            help="CSV with study_id and lstv (0 or 1)."
+            " Given once, study.yaml keeps it (with --out it does not).",
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -58,7 +62,8 @@ def analyse(
 ) -> None:
     """Screening statistics of a study of spines, or the audit from tables alone.
 
-    With STUDY and --labels: ROC, thresholds, risk groups, report. With --longitudinal and --out:
+    With STUDY and --labels: ROC, thresholds, risk groups, report. study.yaml then names the labels
+    (screening.labels): later reports and analyses use them. With --longitudinal and --out:
     columns are those of tables/*.csv of a study; the published MS-LAM tables work as they are.
     """
     from rich.console import Console
@@ -67,13 +72,8 @@ def analyse(
 
     if study is not None:
         _refuse(longitudinal=longitudinal, uncertainty=uncertainty, robustness=robustness)
-        if labels is None:
-            raise ConfigError(
-                "which studies are transitional is not said",
-                expected="a CSV with the columns study_id and lstv (0 or 1)",
-                remedy=f"lam analyse {study} --labels labels.csv",
-            )
-        screen_study(Study.at(study), labels, out, Console())
+        found, console = Study.at(study), Console()
+        screen_study(keep_labels(found, labels, out, console), labels, out, console)
     elif longitudinal is None or out is None:
         raise ConfigError(
             "there is nothing to analyse",
@@ -92,13 +92,46 @@ def _refuse(**tables: Path | None) -> None:
         )
 
 
-def screen_study(study: Study, labels: Path, out: Path | None, console: Console) -> None:
-    """Screening statistics of a study of spines against labels."""
+def keep_labels(study: Study, labels: Path | None, out: Path | None, console: Console) -> Study:
+    """The study, whose study.yaml names the labels from now on, unless they are for elsewhere.
+
+    Raises
+    ------
+    ConfigError
+        No labels are given, and study.yaml names none; or there is no such file.
+    """
+    from analysis.screening.labels import read_labels
+    from lamstore.settings import set_value
+    from lamstore.study import Study
+
+    known = study.config.screening.labels
+    if labels is None and known is None:
+        raise ConfigError(
+            "which studies are transitional is not said",
+            expected="a CSV with the columns study_id and lstv (0 or 1)",
+            remedy=f"lam analyse {study.path} --labels labels.csv",
+        )
+    path = (labels or known or Path()).resolve()
+    if not path.is_file():
+        where = "correct --labels" if labels else "correct screening.labels in study.yaml"
+        raise ConfigError(f"there is no file {path}", remedy=where)
+    if labels is None or out is not None or path == known:
+        console.print(f"Labels: {path}", highlight=False, soft_wrap=True)
+        return study
+    read_labels(path)  # only what can be used is kept
+    set_value(study.path, "screening", "labels", str(path))
+    console.print(
+        f"Labels: {path}, from now on named in study.yaml (screening.labels)",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    return Study.at(study.path)
+
+
+def screen_study(study: Study, labels: Path | None, out: Path | None, console: Console) -> None:
+    """Screening statistics of a study of spines against labels; those of study.yaml by default."""
     from analysis.screening import screen
     from hpc.registry import leakage_warnings
 
-    if not labels.is_file():
-        raise ConfigError(f"there is no file {labels}", remedy="correct --labels")
     with console.status("screening …"):
         summary = screen(study.path, labels, out, leakage_warnings(study.config))
     console.print(str(summary), markup=False, highlight=False)

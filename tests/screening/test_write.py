@@ -41,6 +41,7 @@ def test_labels_give_the_whole_and_taking_them_away_takes_it_away(spines):
         assert f'id="{href}"' in page
     assert {p.name for p in (study / "figures").glob("*.png")} == {
         "screening_distributions.png", "screening_roc.png", "screening_levels.png",
+        "screening_precision_recall.png",
     }  # fmt: skip
 
     write_spine_report(Study.at(study))
