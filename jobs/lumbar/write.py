@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jobs.lumbar.centroids import write_centroids
 from jobs.lumbar.dicom import write_series
 from jobs.lumbar.draw import draw_spec
 from jobs.lumbar.lumbar import Lumbar, generate_lumbar
@@ -101,8 +102,9 @@ def write_rsna(cohort: Iterable[LumbarStudy], folder: Path) -> Path:
     ``train_images/<study_id>/<series_id>/<instance>.dcm``; ``train_series_descriptions.csv``;
     ``train_label_coordinates.csv``, whose x and y are pixels of the slice `instance_number` that
     is nearest to a level, with RAS mm beside them; ``labels.csv``; ``train_id.npy`` and
-    ``valid_id.npy``, the study ids of the two splits. The challenge calls the folder
-    ``train_images`` whatever the split.
+    ``valid_id.npy``, the study ids of the two splits; beside what the challenge has,
+    ``centroids/sub-<study_id>_ses-1_ctd.json``. The challenge calls the folder ``train_images``
+    whatever the split.
 
     Parameters
     ----------
@@ -140,6 +142,7 @@ def write_rsna(cohort: Iterable[LumbarStudy], folder: Path) -> Path:
             descriptions.append(_description(study.study_id, number, series))
             if series.volume is lumbar.volume:
                 coordinates += _coordinates(study.study_id, number, lumbar)
+        write_centroids(lumbar, folder / "centroids", study.study_id)
         labels.append(_label(study))
         ids[study.split].append(study.study_id)
     _write_csv(descriptions, folder / "train_series_descriptions.csv")
