@@ -171,6 +171,7 @@ def _lives(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
+@pytest.mark.timeout(900)  # the first test that asks for the image builds it
 def test_image_runs_inside_a_job(cluster, apptainer, cpu_image, tmp_path):
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs" / "__init__.py").write_text("raise SystemExit('the wrong jobs')")
