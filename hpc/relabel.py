@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from analysis.heatmap_tables import series_ids
+from analysis.report.relabelling import write_relabelling_page
 from analysis.screening.groups import audit_queue, risk_of
 from analysis.screening.measures import ENTROPY, Measure, level_measures, levels_of, queue_measure
 from analysis.screening.result import one_row_a_study
@@ -96,16 +97,20 @@ def relabel_study(study: Study, request: Request, console: Console) -> int:
         )
     table = table.astype({"shift": "Int64", "divide_sacrum": "boolean"})
     queue = _queue(table, config)
-    _draw(study, name, engine, outcomes, queue, tool, console)
+    drawn = _draw(study, name, engine, outcomes, queue, tool, console)
     put_table(table, tool.out / "relabelling.csv")
     put_table(queue, tool.out / "audit_queue.csv")
     said = [*_sentences(outcomes, queue, table, config)]
-    about = f"Engine {name} ({', '.join(engine.members)}), centroids of {tool.centroids.folder}"
+    about = f"engine {name} ({', '.join(engine.members)}), labels of {tool.centroids.folder}"
     text = "\n".join(["# Labels of another tool", "", about, "", *(f"- {s}" for s in said), ""])
     (tool.out / "summary.md").write_text(text, encoding="utf-8")
+    page = write_relabelling_page(
+        tool.out, study.path.name, about, table, queue, said, config.queue_measure, drawn
+    )
     for sentence in said:
         console.print(sentence, highlight=False, markup=False)
     console.print(f"Written: {tool.out}", highlight=False, soft_wrap=True)
+    console.print(f"Look at: {page}", highlight=False, soft_wrap=True)
     return sum(one.found is None for one in outcomes)
 
 
@@ -209,21 +214,24 @@ def _draw(
     queue: pd.DataFrame,
     tool: Tool,
     console: Console,
-) -> None:
-    """Pictures of the queue, and of studies whose labels should move."""
+) -> dict[str, Path]:
+    """Pictures of studies whose labels should move, then of the queue, by study."""
     folder, store = tool.out / "pictures", Store(study.store_path)
     for old in folder.glob("*.png"):
         old.unlink()
-    first = set(queue["study_id"])
-    good = [one for one in outcomes if one.found is not None]
-    moved = [one for one in good if one.found and one.found.changed][:PICTURES]
-    chosen = [one for one in good if one.scan.subject in first or one in moved]
+    last = {one.scan.subject: one for one in outcomes if one.found is not None}
+    moved = [subject for subject, one in last.items() if one.found and one.found.changed]
+    chosen = dict.fromkeys([*moved[:PICTURES], *queue["study_id"]])
+    drawn = {}
     with Progress(console=console, transient=True) as progress:
-        for one in progress.track(chosen, description="drawing"):
-            heatmap = whole_series(store, name, one.scan)
+        for subject in progress.track(chosen, description="drawing"):
+            one = last[subject]
             assert one.found is not None
+            heatmap = whole_series(store, name, one.scan)
             figure = draw(one.scan, one.series, engine, heatmap, tool, one.found)
-            save(figure, folder / f"{one.scan.subject}_{one.scan.timepoint}.png")
+            drawn[subject] = folder / f"{subject}_{one.scan.timepoint}.png"
+            save(figure, drawn[subject])
+    return drawn
 
 
 def _sentences(
@@ -236,7 +244,7 @@ def _sentences(
         f"those of {len(moved)} should move by one vertebra, {len(outcomes) - len(good)} failed."
     )
     if moved:
-        yield "A move is a suggestion: look at pictures/, nothing of yours was overwritten."
+        yield "A move is a suggestion: look at the pictures; nothing of yours was overwritten."
     if divided := [str(one.row["study_id"]) for one in moved if one.suggestion.sacrum_holds_l5]:
         yield f"The sacrum's label holds what is now L5, to be divided by hand: {_some(divided)}."
     if good:

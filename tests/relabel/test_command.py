@@ -1,5 +1,7 @@
 """Does `lam relabel` move labels that are off, leave others, and go on where one study fails?"""
 
+import re
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -47,7 +49,8 @@ def test_a_study_that_fails_is_said_and_stops_no_other(whole):
     assert "upside: sub-upside_ctd.json: the labels count from below upwards" in said
     assert "agree with the heatmaps" in said
     assert "3 failed" in said
-    assert said.rstrip().endswith(f"Written: {out}")
+    assert f"Written: {out}" in said
+    assert said.rstrip().endswith(f"Look at: {out / 'report.html'}")
     assert "those of 1 should move" in (out / "summary.md").read_text()
 
 
@@ -89,6 +92,18 @@ def test_the_queue_is_as_long_as_asked_and_has_pictures(whole):
     assert queue["l5_s1_entropy"][0] == pytest.approx(table["l5_s1_entropy"].max())
     drawn = {path.name for path in (whole[1] / "pictures").iterdir()}
     assert {"moved_t0.png", f"{queue['study_id'][0]}_t0.png"} == drawn
+
+
+def test_the_page_shows_who_moves_who_is_first_and_what_failed(whole):
+    page = (whole[1] / "report.html").read_text()
+    assert "should move by one vertebra" in page
+    for part in ("For research only", "L6 → L5", "l5_s1_entropy", "is not a file of"):
+        assert part in page
+    for href in re.findall(r'href="#([^"]+)"', page):
+        assert f'id="{href}"' in page
+    for source in re.findall(r'src="([^"]+)"', page):
+        assert (whole[1] / source).is_file()
+    assert not re.search(r'(?:src|href)="https?:', page)
 
 
 def test_the_measure_of_the_queue_is_that_of_study_yaml(relabelled, study):
