@@ -168,6 +168,23 @@ class TestGroups:
         assert queue["rank"].tolist() == list(range(1, 8))
         assert queue["lstv"].tolist() == [labels.lstv[s] for s in best]
 
+    def test_another_measure_ranks_by_what_is_suspicious_of_it(self):
+        frame, labels = table()
+        frame.loc[3, "l4_l5_confidence"] = np.nan
+        config = ScreeningConfig(queue_measure="l4_l5_confidence", queue_length=50)
+        queue = screened(frame, labels, config).queue
+        least = frame.sort_values("l4_l5_confidence")["study_id"].drop(3)
+        assert queue["study_id"].tolist() == least.tolist()
+        entropy = frame.set_index("study_id")["l5_s1_entropy"][queue["study_id"]]
+        assert queue["risk"].tolist() == risk_of(entropy, config).tolist()
+
+    @pytest.mark.parametrize("measure", ["l5_s1_height", "series_id", "l9_entropy"])
+    def test_a_queue_by_something_else_is_refused(self, measure):
+        frame, labels = table()
+        with pytest.raises(AnalysisError, match="cannot be ranked") as caught:
+            screened(frame, labels, ScreeningConfig(queue_measure=measure))
+        assert "l5_s1_entropy" in caught.value.expected
+
 
 class TestTooLittle:
     def test_without_labels_nothing_is_validated_and_it_says_so(self):
