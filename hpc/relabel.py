@@ -21,6 +21,7 @@ from analysis.screening.groups import audit_queue, risk_of
 from analysis.screening.measures import ENTROPY, Measure, level_measures, levels_of, queue_measure
 from analysis.screening.result import one_row_a_study
 from analysis.store_tables import put_table
+from hpc.registry import leakage_warnings
 from jobs.engines.vertebra_heatmap import VertebraHeatmap
 from jobs.predict import Scan
 from jobs.relabel import Relabelled, Tool, draw, relabel, whole_series
@@ -105,7 +106,15 @@ def relabel_study(study: Study, request: Request, console: Console) -> int:
     text = "\n".join(["# Labels of another tool", "", about, "", *(f"- {s}" for s in said), ""])
     (tool.out / "summary.md").write_text(text, encoding="utf-8")
     page = write_relabelling_page(
-        tool.out, study.path.name, about, table, queue, said, config.queue_measure, drawn
+        tool.out,
+        study.path.name,
+        about,
+        table,
+        queue,
+        said,
+        config.queue_measure,
+        drawn,
+        leakage_warnings(study.config),
     )
     for sentence in said:
         console.print(sentence, highlight=False, markup=False)

@@ -28,6 +28,7 @@ def write_relabelling_page(
     sentences: Sequence[str],
     measure: str,
     pictures: Mapping[str, Path],
+    warnings: Sequence[str] = (),
 ) -> Path:
     """Write ``report.html``; the path.
 
@@ -43,6 +44,8 @@ def write_relabelling_page(
         Column by which the queue is sorted.
     pictures : mapping of study id to Path
         Below `out`.
+    warnings : sequence of str
+        What the page must say first, beside that it is for research only.
     """
     environment, style, script = page_parts("spine.css")
     good, failed = table[table["problem"] == ""], table[table["problem"] != ""]
@@ -51,7 +54,7 @@ def write_relabelling_page(
     text = environment.get_template("relabel.html.j2").render(
         title=title,
         about=about,
-        warning=RESEARCH,
+        warnings=[*warnings, RESEARCH],
         sentences=sentences,
         measure=measure,
         columns=[c.replace("_", " ") for c in columns],
