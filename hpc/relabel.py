@@ -78,10 +78,11 @@ def relabel_study(study: Study, request: Request, console: Console) -> int:
         Nothing can be done at all: no such engine, no heatmaps, no files.
     """
     name, engine = _engine(study, request.engine)
+    out = (request.out or study.path / "relabel").resolve()
     tool = Tool(
-        ToolFiles(request.centroids.resolve(), CENTROIDS),
-        ToolFiles(request.masks.resolve(), MASKS) if request.masks else None,
-        request.out or study.path / "relabel",
+        ToolFiles(request.centroids.resolve(), CENTROIDS, out),
+        ToolFiles(request.masks.resolve(), MASKS, out) if request.masks else None,
+        out,
     )
     scans = _scans(study, name, request.subjects)
     engine.load()

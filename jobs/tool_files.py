@@ -27,6 +27,8 @@ class ToolFiles:
     folder : Path
     pattern : str
         Of names: `CENTROIDS` or `MASKS`.
+    leaving : Path, optional
+        A folder that may lie within and does not count: where an earlier run wrote its own.
 
     Raises
     ------
@@ -34,13 +36,14 @@ class ToolFiles:
         There is no such folder, or no such file anywhere below it.
     """
 
-    def __init__(self, folder: Path, pattern: str) -> None:
+    def __init__(self, folder: Path, pattern: str, leaving: Path | None = None) -> None:
         self.folder, self.pattern = folder, pattern
         self._tail = f"…{pattern.removeprefix('*')}"
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         for path in sorted(folder.rglob(pattern)):
             parts = path.name.split("_")
-            if not any(part in NOT_INSTANCES for part in parts):
+            own = leaving is not None and path.is_relative_to(leaving)
+            if not own and not any(part in NOT_INSTANCES for part in parts):
                 for name in _names(path.relative_to(folder), parts):
                     self._by_name[name].append(path)
         if not self._by_name:

@@ -57,3 +57,11 @@ def test_nothing_there_is_said(tree):
     with pytest.raises(MissingInputError, match="holds no") as caught:
         ToolFiles(folder / "nowhere", CENTROIDS)
     assert "no such folder" in str(caught.value)
+
+
+def test_what_an_earlier_run_wrote_does_not_count(tree):
+    folder = tree("1_ctd.json", "relabel/centroids/1_ctd.json")
+    found = ToolFiles(folder, CENTROIDS, folder / "relabel").of("1")
+    assert found == folder / "1_ctd.json"
+    with pytest.raises(MissingInputError, match="more than one"):
+        ToolFiles(folder, CENTROIDS).of("1")
