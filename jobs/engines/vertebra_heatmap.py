@@ -19,7 +19,7 @@ from pydantic import Field, field_validator, model_validator
 from jobs.engines.base import EngineInput, Localization, Localizer
 from jobs.engines.options import EngineOptions, digest_options, parse_options
 from jobs.heatmaps import LEVELS
-from jobs.heatmaps.centroids import centroid_file
+from jobs.heatmaps.centroids import centroid_file, files_digest
 from jobs.heatmaps.places import labelled
 from jobs.heatmaps.sagittal import SagittalView, sagittal_view
 from lamstore.errors import EngineError, GridError, MissingWeightsError, VoxelError
@@ -125,14 +125,19 @@ class VertebraHeatmap(Localizer):
     def digest(self) -> str:
         """Digest of the options that decide the output and of the bytes of every file of weights.
 
-        Where the files lie does not enter: moved weights are the same weights.
+        With centroids also of name, size and modification time of their files. Where files lie
+        does not enter: moved weights are the same weights.
         """
         from jobs.heatmaps.weights import weights_digest
 
         neutral = VertebraHeatmapOptions.model_fields
         update = {k: neutral[k].default for k in ("weights", "device", "batch")}
         options = self.options.model_copy(update=update)
-        return digest_options(self.name, self.version, options, *map(weights_digest, self._files))
+        found = [weights_digest(path) for path in self._files]
+        if self.options.centroids is not None:
+            options = options.model_copy(update={"centroids": ""})
+            found.append(files_digest(self.options.centroids))
+        return digest_options(self.name, self.version, options, *found)
 
     def load(self) -> None:
         """Read the networks, move them to the device.

@@ -12,6 +12,7 @@ thoracic, 20–25 L1–L6, 26 sacrum, 28 T13; a disc is 100 more than the verteb
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,6 +99,18 @@ def centroid_file(pattern: str, subject: str) -> Path:
             remedy="segment the study, correct the pattern, or run without centroids",
         )
     return Path(found[0])
+
+
+def files_digest(pattern: str) -> str:
+    """Digest of name, size and modification time of the files of all subjects of a pattern.
+
+    Changed centroids change what is found around them, of whichever subject.
+    """
+    found = hashlib.sha256()
+    for name in sorted(glob.glob(pattern.replace("{subject}", "*"))):  # noqa: PTH207
+        stat = Path(name).stat()
+        found.update(f"{Path(name).name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return found.hexdigest()
 
 
 def read_centroids(path: Path) -> Centroids:

@@ -1,5 +1,7 @@
 """Around a centroid, does the localizer see the level that is there, and nothing beyond?"""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -96,3 +98,20 @@ def test_the_public_network_sees_a_patch_with_the_place_in_its_middle():
     assert np.unravel_index(int(found.planes[0, 4].argmax()), (160, 160)) == (80, 80)
     assert found.found.slices == (1,)
     assert np.unravel_index(int(found.found.maps[0, 0, 4].argmax()), (400, 300)) == (390, 20)
+
+
+def test_changed_centroids_are_another_engine_and_moved_ones_are_not(tmp_path):
+    def digest(folder):
+        return VertebraHeatmap.parse({"centroids": f"{folder}/{{subject}}_ctd.json"}).digest()
+
+    here, there = tmp_path / "a", tmp_path / "b"
+    here.mkdir()
+    (here / "s1_ctd.json").write_text("[]")
+    first = digest(here)
+    shutil.copytree(here, there)  # with the times of the files
+    assert digest(there) == first
+    (there / "s1_ctd.json").write_text("[{}]")
+    assert digest(there) != first
+    (here / "s2_ctd.json").write_text("[]")
+    assert digest(here) != first
+    assert VertebraHeatmap.parse({}).digest() != first
