@@ -135,6 +135,12 @@ def definitions(config: StudyConfig) -> list[tuple[str, list[tuple[str, str]]]]:
                     "spread of peaks",
                     "Root mean square distance of the members' maxima from their mean, mm.",
                 ),
+                (
+                    "unlike known normals",
+                    "Mean over several measures of −ln of the share of the normal spines that came "
+                    "with the weights which are at least as suspicious. No transitional spine "
+                    "enters.",
+                ),
             ],
         ),
         (

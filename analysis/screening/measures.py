@@ -54,6 +54,7 @@ OF_A_LEVEL = (
     Kind("surprise", "how unusual among known normals", True, "nats"),
     Kind("mutual_information", "mutual information of members", True, "nats", 3),
     Kind("peak_spread_mm", "spread of the members' peaks", True, "mm"),
+    Kind("surprise", "unlike known normals", True, "nats"),
 )
 """Those of one level, the prior system's first."""
 OF_THE_SPINE = (
