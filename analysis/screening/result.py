@@ -21,7 +21,8 @@ from lamstore.errors import AnalysisError
 ID = "study_id"
 NOT_VALIDATED = (
     "There are no labels: nothing was validated. Risk groups and queue say which studies the model "
-    "is unsure of, not which are transitional."
+    "is unsure of, not which are transitional. `lam analyse STUDY --labels labels.csv` holds the "
+    "measures against labels."
 )
 
 
