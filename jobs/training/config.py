@@ -119,7 +119,8 @@ class AugmentConfig(_Section):
     """Voxels that are read beyond the patch, so that turning it drags in no edge."""
     flip: Share = 0.5
     """For each of the axes in `flip_axes`."""
-    flip_axes: tuple[Literal["x", "y", "z"], ...] = ("x", "y", "z")
+    flip_axes: tuple[Literal["x", "y", "z"], ...] = ("x",)
+    """Only left and right by default: no head stands on its top or looks backwards."""
     affine: Share = 0.3
     rotate_deg: float = Field(default=15.0, ge=0)
     scale: float = Field(default=0.15, ge=0, lt=1)
