@@ -1,8 +1,18 @@
-"""How many spine studies a second, against a loop that reads each file and infers each slice?"""
+"""How many spine studies a second, against a loop that reads each file and infers each slice?
+
+Both sides go from DICOM files to the same maps: the mean over the same networks, one a level, on
+the pixels of the image. The loop is what one would write: pydicom file by file, the series scaled
+by its percentiles, then slice by slice resized, every network as PyTorch runs it by default
+(float32), maps resized back. Both sides are one process with as many threads; the last row lets two
+of our workers run against one such loop, as the local executor does.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -15,65 +25,130 @@ from benchmarks.dicom_reading import header
 from benchmarks.timing import Row, compared
 from jobs.dicom.pixels import read_voxels
 from jobs.dicom.storage import storage_at
-from jobs.engines.base import EngineInput
+from jobs.engines.base import EngineInput, Localization
 from jobs.engines.vertebra_heatmap import DEFAULT, VertebraHeatmap
 from jobs.heatmaps.network import STRIDE, HeatmapNet
 from jobs.heatmaps.weights import Weights, read_weights
+from jobs.locate import image_heatmap, stored_heatmap
 from jobs.lumbar.dicom import write_series
 from jobs.lumbar.draw import draw_spec
 from jobs.lumbar.lumbar import generate_lumbar
 from jobs.lumbar.series import study_series
+from lamstore.grid import Grid
+
+ROUNDS = 7
+TARGET = "≥ 5 ×"
+PEER = "pydicom.dcmread a file, infer a slice"
+Plain = tuple[list[HeatmapNet], float, int]
+"""Networks, the spacing they want, rows and columns that they see at least."""
 
 
 def rows(work: Path) -> Iterator[Row]:
-    """One study of the usual size, from its files to heatmaps on its grid, one network."""
+    """One study of the usual size, from its files to heatmaps, with the networks of the engine."""
+    folder = study(work)
+    engine = VertebraHeatmap.parse({"device": "cpu"})
+    engine.load()
+    plain = plain_networks([read_weights(p) for p in sorted(DEFAULT.glob("*.safetensors"))])
+    edge, count = header(folder).grid.shape[0], len(list(folder.iterdir()))
+    what = f"DICOM to heatmaps, {count} slices of {edge}×{edge}, {len(plain[0])} networks"
+    before = torch.get_num_threads()
+    for threads in sorted({1, min(2, os.cpu_count() or 1)}):
+        torch.set_num_threads(threads)
+        yield compared(
+            f"{what}, threads: {threads}", lambda: ours(folder, engine),
+            PEER, lambda: theirs(folder, plain), TARGET, rounds=ROUNDS,
+        )  # fmt: skip
+        yield compared(
+            f"the same, maps on the networks' own {_own(folder, engine)} pixels",
+            lambda: located(folder, engine)[0], f"{PEER}, maps as they come",
+            lambda: theirs(folder, plain, back=False), "–", rounds=ROUNDS,
+        )  # fmt: skip
+    torch.set_num_threads(1)
+    with ProcessPoolExecutor(2, get_context("spawn"), _begin) as pool:
+        yield compared(
+            "two studies on two workers, a thread each",
+            lambda: list(pool.map(_ours, [folder] * 2)),
+            f"{PEER}, one process", lambda: [theirs(folder, plain) for _ in range(2)],
+            TARGET, rounds=ROUNDS,
+        )  # fmt: skip
+    torch.set_num_threads(before)
+
+
+def study(work: Path) -> Path:
+    """Folder of the sagittal series of a generated study."""
     series = study_series(generate_lumbar(draw_spec(1)))[0]
     write_series(series, work / "study", 1, 1)
-    folder = next(path.parent for path in sorted((work / "study").rglob("*.dcm")))
-    weights = sorted(DEFAULT.glob("*.safetensors"))[:1]
-    engine = VertebraHeatmap.parse({"weights": weights, "device": "cpu"})
-    engine.load()
-    plain = plain_network(read_weights(weights[0]))
-    edge, count = header(folder).grid.shape[0], len(list(folder.iterdir()))
-    yield compared(
-        f"DICOM to heatmaps, {count} slices of {edge}×{edge}", lambda: ours(folder, engine),
-        "pydicom.dcmread a file, infer a slice", lambda: theirs(folder, plain),
-        "≥ 5 ×", rounds=7,
-    )  # fmt: skip
+    return next(path.parent for path in sorted((work / "study").rglob("*.dcm")))
 
 
-def ours(folder: Path, engine: VertebraHeatmap) -> NDArray[np.float32]:
-    """(member, level, x, y, z), every check made."""
+def ours(folder: Path, engine: VertebraHeatmap) -> NDArray[np.float16]:
+    """(level, x, y, z) as they are stored, every check made."""
+    found, grid = located(folder, engine)
+    return stored_heatmap(found, grid)
+
+
+def located(folder: Path, engine: VertebraHeatmap) -> tuple[Localization, Grid]:
+    """Heatmaps on the networks' pixels, and the grid of the image."""
     found = header(folder)
     image = read_voxels(storage_at(folder), found, "series").astype(np.float32)
     everywhere = np.ones(image.shape, bool)
     given = EngineInput("s", "t0", "none", {"t2w": image}, everywhere, found.grid)
-    return engine.locate(given).heatmap
+    return engine.locate(given), found.grid
 
 
-def plain_network(weights: Weights) -> tuple[HeatmapNet, float]:
-    """The same parameters as PyTorch runs them by default, and the spacing they want."""
-    net = HeatmapNet(weights.layout)
-    net.load_state_dict(weights.state, strict=False)
-    assert weights.preparation.spacing_mm is not None
-    return net.eval(), weights.preparation.spacing_mm
+def plain_networks(members: list[Weights]) -> Plain:
+    """The same parameters as PyTorch runs them by default."""
+    nets = [HeatmapNet(weights.layout).eval() for weights in members]
+    for net, weights in zip(nets, members, strict=True):
+        net.load_state_dict(weights.state, strict=False)
+    preparation = members[0].preparation
+    assert preparation.spacing_mm is not None
+    return nets, preparation.spacing_mm, preparation.size
 
 
-def theirs(folder: Path, network: tuple[HeatmapNet, float]) -> NDArray[np.float32]:
+def theirs(folder: Path, networks: Plain, back: bool = True) -> NDArray[np.float32]:
     """(slice, level, row, column) by the plain loop, no check at all."""
-    net, spacing_mm = network
-    files = sorted(folder.iterdir())
-    found = []
-    for path in files:
-        file = pydicom.dcmread(path)
-        plane = torch.from_numpy(file.pixel_array.astype(np.float32))[None, None]
-        low, high = np.percentile(plane, (0.5, 99.5))
-        plane = ((plane - low) / (high - low)).clamp(0, 1)
-        factor = float(file.PixelSpacing[0]) / spacing_mm
+    nets, spacing_mm, least = networks
+    files = [pydicom.dcmread(path) for path in folder.iterdir()]
+    files.sort(key=lambda file: float(file.ImagePositionPatient[0]))
+    volume = np.stack([file.pixel_array for file in files]).astype(np.float32)
+    low, high = np.percentile(volume, (0.5, 99.5))
+    factor, found = float(files[0].PixelSpacing[0]) / spacing_mm, []
+    for image in volume:
+        plane = ((torch.from_numpy(image)[None, None] - low) / (high - low)).clamp(0, 1)
         small = functional.interpolate(plane, scale_factor=factor, mode="bilinear", antialias=True)
         h, w = small.shape[2:]
+        top, left = (max(-n % STRIDE, least - n) for n in (h, w))
+        framed = functional.pad(small, (left // 2, left - left // 2, top // 2, top - top // 2))
         with torch.inference_mode():
-            maps = net(functional.pad(small, (0, -w % STRIDE, 0, -h % STRIDE))).softmax(1)
-        maps = maps[:, 1:, :h, :w]
-        found.append(functional.interpolate(maps, size=plane.shape[2:], mode="bilinear")[0].numpy())
+            maps = torch.stack([net(framed).softmax(1) for net in nets]).mean(0)
+        maps = maps[:, 1:, top // 2 : top // 2 + h, left // 2 : left // 2 + w]
+        if back:
+            maps = functional.interpolate(maps, size=plane.shape[2:], mode="bilinear")
+        found.append(maps[0].numpy())
     return np.stack(found)
+
+
+def difference(folder: Path, engine: VertebraHeatmap, networks: Plain) -> float:
+    """Largest difference of the two sides' maps."""
+    mine = image_heatmap(*located(folder, engine)).transpose(3, 0, 2, 1)
+    other = theirs(folder, networks)
+    return float(min(np.abs(mine - o).max() for o in (other, other[::-1])))
+
+
+_engine: list[VertebraHeatmap] = []
+
+
+def _begin() -> None:
+    torch.set_num_threads(1)
+    _engine.append(VertebraHeatmap.parse({"device": "cpu"}))
+    _engine[0].load()
+
+
+def _ours(folder: Path) -> float:
+    return float(ours(folder, _engine[0]).max())
+
+
+def _own(folder: Path, engine: VertebraHeatmap) -> str:
+    shape = located(folder, engine)[0].heatmap.shape[-3:]
+    return f"{shape[0]}×{shape[1]}"

@@ -85,7 +85,7 @@ def _locate(
     check_localization(engine, found, inputs.grid, str(unit))
     name = f"engines/{unit.engine}/heatmap"
     at = {"subject": unit.subject, "timepoint": unit.timepoint, "shift": unit.shift}
-    arrays = {name: bench.store.write(name, stored_heatmap(found), **at)}
+    arrays = {name: bench.store.write(name, stored_heatmap(found, inputs.grid), **at)}
     return arrays, {
         "heatmaps": heatmap_measures(engine, found, inputs.grid, bench.study.config.heatmaps)
     }

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from jobs.engines.base import Localization, Localizer
 from jobs.heatmap_chain import chain_measures
+from jobs.heatmap_grid import onto
 from jobs.heatmap_measures import (
     Floats,
     label_entropy,
@@ -20,11 +19,13 @@ from jobs.heatmap_measures import (
     peak_spread_mm,
     peaks,
 )
+from jobs.heatmap_normals import NAME as SURPRISE
+from jobs.heatmap_normals import surprise
 from lamstore.config import HeatmapConfig
 from lamstore.errors import EngineError
 from lamstore.grid import Grid
 
-VERSION = "1"
+VERSION = "2"
 """Raised whenever the same heatmaps give other measures."""
 
 STEPS = 2048
@@ -41,7 +42,7 @@ def check_localization(engine: Localizer, found: Localization, grid: Grid, what:
         Naming the engine, the unit (`what`) and what is wrong.
     """
     lead = (len(engine.members), len(engine.levels))
-    expected, got = (*lead, *grid.shape), found.heatmap.shape
+    expected, got = (*lead, *(found.grid or grid).shape), found.heatmap.shape
     if got != expected or not all(lead):
         raise EngineError(
             f"{engine.name} returned heatmaps of another shape for {what}",
@@ -69,9 +70,11 @@ def heatmap_measures(
     """Every scalar of one scan, level by level, in the order of the table's columns.
 
     First ``{level}_confidence``, ``{level}_entropy`` and ``{level}_spatial_entropy`` of all levels,
-    then what the maximum hides (`jobs.heatmap_measures`, `jobs.heatmap_chain`).
+    then what the maximum hides (`jobs.heatmap_measures`, `jobs.heatmap_chain`), then how unusual
+    that is where the engine knows normals (`jobs.heatmap_normals`). `grid` is that of the image;
+    measures are taken on the heatmaps' own.
     """
-    planes = found.planes
+    planes, grid = found.planes, found.grid or grid
     if planes is None:
         planes = peak_planes(found.heatmap, left_right_axis(grid))
     mean = mean_heatmap(found)
@@ -90,7 +93,11 @@ def heatmap_measures(
             rest[f"{level}_mutual_information"] = known.pop("mutual_information")
             rest[f"{level}_peak_spread_mm"] = peak_spread_mm(found.heatmap[:, i], grid)
         first |= named(level, known)
-    return first | rest | chain_measures(engine.levels, mean, candidates, grid, config)
+    columns = first | rest | chain_measures(engine.levels, mean, candidates, grid, config)
+    if normals := engine.normals:
+        values = {level: surprise(columns, level, normals) for level in engine.levels}
+        columns |= {f"{level}_{SURPRISE}": value for level, value in values.items()}
+    return columns
 
 
 def mean_heatmap(found: Localization) -> Floats:
@@ -99,7 +106,15 @@ def mean_heatmap(found: Localization) -> Floats:
     return mean
 
 
-def stored_heatmap(found: Localization) -> NDArray[np.float16]:
-    """(level, x, y, z) as it goes to the store: the mean over members in steps of 1 / 2048."""
-    steps: NDArray[Any] = np.round(mean_heatmap(found) * np.float32(STEPS))
-    return (steps / np.float32(STEPS)).astype(np.float16)
+def image_heatmap(found: Localization, grid: Grid) -> Floats:
+    """(level, x, y, z) float32 mean over members on the grid of the image."""
+    return onto(mean_heatmap(found), found.grid or grid, grid)
+
+
+def stored_heatmap(found: Localization, grid: Grid) -> NDArray[np.float16]:
+    """(level, x, y, z) as it goes to the store, on the image's grid.
+
+    The mean over members in steps of 1 / 2048, x fastest in memory.
+    """
+    stored = onto(mean_heatmap(found), found.grid or grid, grid, np.float16, STEPS)
+    return stored.astype(np.float16, copy=False)

@@ -20,6 +20,7 @@ from jobs.datasets.files import natural_key
 from jobs.datasets.load import iter_arrays
 from jobs.datasets.model import MODALITIES, ImageSource, SubjectSources
 from jobs.engines import Engine, EngineInput, Localizer, Segmenter
+from jobs.locate import image_heatmap
 from lamstore.errors import EngineError, InputError, MissingInputError
 from lamstore.grid import Grid
 from lamstore.store import Store
@@ -194,8 +195,8 @@ def predicted(
     also ``probability_<member>``; ``heatmap_<level>`` of a localizer.
     """
     if isinstance(engine, Localizer):
-        heatmaps = engine.locate(inputs).heatmap
-        for level, heatmap in zip(engine.levels, heatmaps.mean(axis=0), strict=True):
+        heatmaps = image_heatmap(engine.locate(inputs), inputs.grid)
+        for level, heatmap in zip(engine.levels, heatmaps, strict=True):
             yield f"heatmap_{level}", heatmap
         return
     if not isinstance(engine, Segmenter):

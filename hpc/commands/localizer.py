@@ -19,12 +19,15 @@ def train_localizer(
     workers: Annotated[int, typer.Option(min=1, help="Processes that generate spines.")] = 1,
     judge: Annotated[
         int, typer.Option(min=0, help="Normals to judge on, and as many transitional spines.")
-    ] = 40,
+    ] = 100,
+    known: Annotated[
+        int, typer.Option(min=1, help="Normals that say what is ordinary under these networks.")
+    ] = 150,
 ) -> None:
     """Train the vertebra localizer on generated normal spines, and judge it on others."""
     from rich.console import Console
 
-    from jobs.heatmaps.members import describe, judge_members, make_members
+    from jobs.heatmaps.members import describe, judge_members, learn_normals, make_members
     from jobs.heatmaps.training import Recipe
 
     console, recipe = Console(), Recipe()
@@ -35,6 +38,7 @@ def train_localizer(
     out.mkdir(parents=True, exist_ok=True)
     (out / "recipe.json").write_text(describe(recipe) + "\n", encoding="utf-8")
     paths = make_members(out, recipe, members, workers, say)
+    learn_normals(out, paths, known, say)
     if judge:
         found = judge_members(out, paths, judge, say)
         for level, errors in found["localization"].items():

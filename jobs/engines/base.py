@@ -66,16 +66,20 @@ class Localization:
     Attributes
     ----------
     heatmap : (member, level, x, y, z) float32 ndarray in [0, 1]
-        On the input's grid; members and levels in the order of the engine's.
+        On `grid`; members and levels in the order of the engine's.
     planes : (member, level, row, column) float32 ndarray in [0, 1], or None
         Of each level the network's own map of the slice that it is judged on: the one on which
         the mean over members peaks, or the only one that the network saw. Confidence and entropy
         are defined on these pixels (`jobs.heatmap_measures`). None: the harness cuts the slices
         out of `heatmap` and brings them onto the grid of the definition.
+    grid : Grid or None
+        The network's own, with the axes of the input's: measures are taken on it, and the store
+        gets the maps on the input's. None: the input's grid.
     """
 
     heatmap: NDArray[np.float32]
     planes: NDArray[np.float32] | None = None
+    grid: Grid | None = None
 
 
 class Engine(ABC):
@@ -168,6 +172,11 @@ class Localizer(Engine):
     @abstractmethod
     def levels(self) -> tuple[str, ...]:
         """Names of the levels, from the head down: ``l1_l2``, …, ``l5_s1``."""
+
+    @property
+    def normals(self) -> Mapping[str, NDArray[np.float64]]:
+        """Measures of normal spines by column (`jobs.heatmap_normals`); empty: nobody knows."""
+        return {}
 
     @abstractmethod
     def locate(self, inputs: EngineInput) -> Localization:

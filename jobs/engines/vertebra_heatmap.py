@@ -18,17 +18,23 @@ from pydantic import Field, field_validator, model_validator
 
 from jobs.engines.base import EngineInput, Localization, Localizer
 from jobs.engines.options import EngineOptions, digest_options, parse_options
+from jobs.heatmap_grid import divided
+from jobs.heatmap_normals import Normals, read_normals
 from jobs.heatmaps import LEVELS
 from jobs.heatmaps.centroids import centroid_file, files_digest
 from jobs.heatmaps.places import labelled
 from jobs.heatmaps.sagittal import SagittalView, sagittal_view
+from lamstore.config import digest
 from lamstore.errors import EngineError, GridError, MissingWeightsError, VoxelError
+from lamstore.grid import Grid
 
 if TYPE_CHECKING:
     from jobs.heatmaps.inference import Found, Machine, Member
 
 DEFAULT = Path(__file__).parent.parent / "heatmaps" / "default"
 """Folder of the weights that come with lamstore."""
+NORMALS = "normals.json"
+"""Beside weights: what they say of normal spines."""
 
 ViewName = Literal["plain", "larger", "smaller", "brighter", "darker"]
 
@@ -56,7 +62,7 @@ class VertebraHeatmapOptions(EngineOptions):
     precision : {"float32", "bfloat16", "float16"}
         Of the convolutions: bfloat16 is twice as fast where the processor has it.
     batch : int
-        Slices at a time. Decides speed and memory only, and so does `device`.
+        Slices at a time, at most. Decides speed and memory only, and so does `device`.
     """
 
     weights: tuple[Path, ...] = ()
@@ -90,7 +96,7 @@ class VertebraHeatmap(Localizer):
     """2D heatmap U-Nets over the sagittal slices of a series."""
 
     name: ClassVar[str] = "vertebra-heatmap"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
 
     def __init__(self, options: VertebraHeatmapOptions) -> None:
         self.options = options
@@ -123,21 +129,30 @@ class VertebraHeatmap(Localizer):
         return (self.options.modality,)
 
     def digest(self) -> str:
-        """Digest of the options that decide the output and of the bytes of every file of weights.
+        """Digest of the options that decide the output, of weights and of what is known of normals.
 
         With centroids also of name, size and modification time of their files. Where files lie
         does not enter: moved weights are the same weights.
         """
-        from jobs.heatmaps.weights import weights_digest
-
         neutral = VertebraHeatmapOptions.model_fields
         update = {k: neutral[k].default for k in ("weights", "device", "batch")}
         options = self.options.model_copy(update=update)
-        found = [weights_digest(path) for path in self._files]
+        known = digest({column: values.tolist() for column, values in self.normals.items()})
+        found = [*self._digests.values(), known]
         if self.options.centroids is not None:
             options = options.model_copy(update={"centroids": ""})
             found.append(files_digest(self.options.centroids))
         return digest_options(self.name, self.version, options, *found)
+
+    @cached_property
+    def normals(self) -> Normals:
+        """Of ``normals.json`` beside the weights, where it is of these weights and options."""
+        folders = {path.parent for path in self._files}
+        plain = VertebraHeatmapOptions(weights=self.options.weights)
+        deciding = ("views", "slices", "centroids")
+        if len(folders) > 1 or any(getattr(self.options, k) != getattr(plain, k) for k in deciding):
+            return {}
+        return read_normals(folders.pop() / NORMALS, self._digests)
 
     def load(self) -> None:
         """Read the networks, move them to the device.
@@ -149,13 +164,17 @@ class VertebraHeatmap(Localizer):
         EngineError
             A file is not such a network, or the device is not there.
         """
+        import torch
+
         from jobs.heatmaps.inference import VIEWS, Member
+        from jobs.heatmaps.network import lower
         from jobs.heatmaps.weights import read_weights
 
         found = []
         for path in self._files:
             weights = read_weights(path)
             net = weights.network().to(self._machine.device)
+            lower(net, getattr(torch, self._machine.precision))
             views = [VIEWS[v] for v in self.options.views]
             found += [Member(net, weights.preparation, view) for view in views]
         self._loaded = found
@@ -181,8 +200,7 @@ class VertebraHeatmap(Localizer):
             return self.around(inputs, labelled(path, inputs.grid, inputs.subject).centres)
         view, stack = self._series(inputs)
         found = self._found(stack, view)
-        # A view: a copy into the order of the axes would cost more than the networks.
-        return Localization(view.volume(found.stack(stack.shape)), found.planes())
+        return _localization(found, found.planes(), view, inputs.grid)
 
     def around(
         self, inputs: EngineInput, centres: Mapping[str, NDArray[np.float64]]
@@ -206,7 +224,7 @@ class VertebraHeatmap(Localizer):
         view, stack = self._series(inputs)
         at = {k: view.index(v[None], inputs.grid.shape)[0] for k, v in centres.items()}
         guided = find_around(self._members, stack, view.spacing_mm[1:], at, self._machine)
-        return Localization(view.volume(guided.found.stack(stack.shape)), guided.planes)
+        return _localization(guided.found, guided.planes, view, inputs.grid)
 
     def _series(self, inputs: EngineInput) -> tuple[SagittalView, NDArray[np.float32]]:
         image = inputs.images[self.options.modality]
@@ -239,6 +257,12 @@ class VertebraHeatmap(Localizer):
         return self._loaded
 
     @cached_property
+    def _digests(self) -> dict[str, str]:
+        from jobs.heatmaps.weights import weights_digest
+
+        return {path.stem: weights_digest(path) for path in self._files}
+
+    @cached_property
     def _files(self) -> tuple[Path, ...]:
         files = self.options.weights or tuple(sorted(DEFAULT.glob("*.safetensors")))
         if not files:
@@ -267,3 +291,13 @@ class VertebraHeatmap(Localizer):
                 remedy="set device to auto or cpu, or ask the cluster for a GPU",
             )
         return Machine(device, self.options.precision, self.options.batch)
+
+
+def _localization(
+    found: Found, planes: NDArray[np.float32], view: SagittalView, grid: Grid
+) -> Localization:
+    """On the networks' pixels, with the axes of the image."""
+    slices = grid.shape[view.axes[0]]
+    heatmap = view.volume(found.stack(slices))
+    x, y, z = heatmap.shape[-3:]
+    return Localization(heatmap, planes, divided(grid, (x, y, z)))

@@ -45,7 +45,7 @@ class Augmentation:
     rotation_deg: float = 10.0
     zoom: float = 0.14
     shift_mm: float = 26.0
-    cut: float = 0.2
+    cut: float = 0.4
     cut_mm: tuple[float, float] = (-90.0, 15.0)
     gamma: float = 0.45
     gain: float = 0.25

@@ -1,9 +1,9 @@
 """What do networks say of a series of sagittal slices?
 
 Every slice goes through every network once, in batches: the series is brought to the spacing of
-the training once, the networks work on that grid, and only their maps are brought back onto the
-subject's. ``middle`` repeats the prior system: the series scaled to 8 bit by its minimum and
-maximum, its middle slice resized to 160 × 160.
+the training once, the networks work on that grid, and there their maps stay (`jobs.heatmap_grid`
+brings them onto the subject's). ``middle`` repeats the prior system: the series scaled to 8 bit by
+its minimum and maximum, its middle slice resized to 160 × 160.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from jobs.heatmap_grid import FAINT
 from jobs.heatmaps import LEVELS
 from jobs.heatmaps.network import STRIDE, HeatmapNet
 from jobs.heatmaps.weights import PUBLIC_PREPARATION, Preparation
 
-FAINT = 1 / 4096
-"""Half the step in which heatmaps are stored: less is 0 there."""
 Precision = Literal["float32", "bfloat16", "float16"]
 SAMPLES = 1 << 18
 """Pixels that decide the percentiles of a series; more change the third digit."""
@@ -50,7 +49,7 @@ class View:
 
 @dataclass(frozen=True)
 class Member:
-    """A network, in evaluation mode on its device, under one view."""
+    """A network, in evaluation mode on its device and in its precision, under one view."""
 
     network: HeatmapNet
     preparation: Preparation
@@ -75,9 +74,9 @@ class Machine:
     device : str
         As PyTorch names it.
     precision : str
-        Of the convolutions; parameters and maps stay float32.
+        Of the convolutions; maps are float32.
     batch : int
-        Slices at a time.
+        Slices at a time, at most.
     """
 
     device: str = "cpu"
@@ -107,26 +106,17 @@ class Found:
         found = torch.stack([self.maps[:, s, k] for k, s in enumerate(best.tolist())], dim=1)
         return found.cpu().numpy()
 
-    def stack(self, shape: tuple[int, int, int]) -> NDArray[np.float32]:
-        """(member, level, slice, row, column) on a series of `shape`.
+    def stack(self, slices: int) -> NDArray[np.float32]:
+        """(member, level, slice, row, column) of a series of so many slices, on the own pixels.
 
-        0 on slices that nobody asked about, and away from a level's pixels of at least `FAINT`:
-        a level fills a hundredth of a series, and interpolating the rest costs more than the
-        networks. Everywhere else as bilinear interpolation gives it.
+        0 on slices that nobody asked about, and where a map is below `FAINT`.
         """
-        members, _, levels = self.maps.shape[:3]
-        out = np.zeros((members, levels, *shape), np.float32)
-        lengths = zip(self.maps.shape[3:], shape[1:], strict=True)
-        down, across = (_interpolation(n, fine) for n, fine in lengths)
-        maps = self.maps.cpu()
-        for member, n, level in np.ndindex(*maps.shape[:3]):
-            one = maps[member, n, level]
-            near = one >= FAINT
-            if near.any():
-                rows, fine_rows = _reach(near.any(1), down)
-                columns, fine_columns = _reach(near.any(0), across)
-                fine = down[fine_rows, rows] @ one[rows, columns] @ across[fine_columns, columns].T
-                out[member, level, self.slices[n], fine_rows, fine_columns] = fine.numpy()
+        maps = self.maps.transpose(1, 2).cpu().numpy()
+        seen = np.where(maps >= FAINT, maps, np.float32(0))
+        if self.slices == tuple(range(slices)):
+            return seen
+        out = np.zeros((*maps.shape[:2], slices, *maps.shape[3:]), np.float32)
+        out[:, :, list(self.slices)] = seen
         return out
 
 
@@ -158,11 +148,14 @@ def find_levels(
     """
     chosen = (len(stack) // 2,) if slices == "middle" else tuple(range(len(stack)))
     maps: list[Tensor] = []
+    prepared: dict[Preparation, Tensor] = {}
     for member in members:
         wanted = PUBLIC_PREPARATION if slices == "middle" else member.preparation
-        viewed = _viewed(wanted, member.view)
-        ready = prepare(stack, spacing_mm, viewed, machine.device, chosen)
-        found = softmax_maps(member.network, ready**member.view.gamma, machine, wanted.size)
+        viewed, gamma = _viewed(wanted, member.view), member.view.gamma
+        if viewed not in prepared:
+            prepared[viewed] = prepare(stack, spacing_mm, viewed, machine.device, chosen)
+        shown = prepared[viewed] if gamma == 1 else prepared[viewed] ** gamma
+        found = softmax_maps(member.network, shown, machine, wanted.size)
         maps.append(found if not maps else _resize(found, tuple(maps[0].shape[2:])))
     return Found(torch.stack(maps), chosen)
 
@@ -187,8 +180,11 @@ def prepare(
         picked = torch.from_numpy(stack[chosen]).to(device)
         grey = ((picked - low) / ((high - low) or 1.0) * 255).floor()
         return _shrunk(grey, spacing_mm, preparation).round() / 255
-    picked = torch.from_numpy(np.array(stack, order="C")).to(device)
-    small = _shrunk(picked, spacing_mm, preparation)
+    # Shrunk as it lies in memory and turned then: a turned copy of the series costs as much again.
+    turned = tuple(axis for axis in range(3) if stack.strides[axis] < 0)
+    lying = np.flip(stack, turned)
+    picked = torch.from_numpy(lying if lying.flags.writeable else lying.copy()).to(device)
+    small = _shrunk(picked, spacing_mm, preparation).flip(turned)
     values = small.flatten()[:: -(-small.numel() // SAMPLES)].cpu().numpy()
     low, high = np.percentile(values, preparation.percentiles).tolist()
     return torch.clamp((small[chosen] - low) / ((high - low) or 1.0), 0, 1)
@@ -203,16 +199,14 @@ def softmax_maps(net: HeatmapNet, slices: Tensor, machine: Machine, least: int =
     rows, columns = slices.shape[1:]
     (top, bottom), (left, right) = (_margins(n, least) for n in (rows, columns))
     padded = functional.pad(slices, (left, right, top, bottom))
-    dtype = getattr(torch, machine.precision)
-    # bfloat16 and float16 only where autocast deems it safe; the softmax is float32 always.
-    lower = machine.precision != "float32"
-    casting = torch.autocast(torch.device(machine.device).type, dtype, enabled=lower)
     found = []
-    with torch.inference_mode(), casting:
-        for part in torch.split(padded[:, None], machine.batch):
-            logits = net(part.contiguous(memory_format=torch.channels_last)).float()
-            levels = logits.softmax(1)[:, 1 : 1 + len(LEVELS)]
-            found.append(levels[..., top : top + rows, left : left + columns])
+    with torch.inference_mode():
+        # Batches of one size: a rest of one slice would cost as much as several.
+        parts = -(-len(padded) // machine.batch)
+        for part in torch.tensor_split(padded[:, None], parts):
+            logits = net(part.contiguous(memory_format=torch.channels_last))
+            inside = logits[..., top : top + rows, left : left + columns]
+            found.append(inside.softmax(1)[:, 1 : 1 + len(LEVELS)])
     return torch.cat(found)
 
 
@@ -246,18 +240,3 @@ def _resize(maps: Tensor, size: tuple[int, ...], antialias: bool = False) -> Ten
     return functional.interpolate(
         maps, list(size), mode="bilinear", align_corners=False, antialias=antialias
     )
-
-
-def _interpolation(length: int, fine: int) -> Tensor:
-    """(fine, length) weights of linear interpolation along an axis that spans the same mm."""
-    each = torch.eye(length)[None]
-    found = functional.interpolate(each, [fine], mode="linear", align_corners=False)
-    return found[0].T.contiguous()
-
-
-def _reach(near: Tensor, matrix: Tensor) -> tuple[slice, slice]:
-    """Where an axis has something, one pixel wider, and what of the fine axis that touches."""
-    hit = near.nonzero()[:, 0]
-    coarse = slice(max(0, int(hit[0]) - 1), int(hit[-1]) + 2)
-    touched = matrix[:, coarse].any(1).nonzero()[:, 0]
-    return coarse, slice(int(touched[0]), int(touched[-1]) + 1)

@@ -58,7 +58,7 @@ class Recipe:
         Of AdamW; the rate rises over the first twentieth and falls to 0 in a straight line.
     """
 
-    spines: int = 220
+    spines: int = 500
     unseen: float = 0.12
     render_mm: float = 1.0
     kept_mm: float = 1.5

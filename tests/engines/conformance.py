@@ -138,7 +138,8 @@ class AnyEngineConformance:
     def test_optional_modalities_are_optional(self, engine, inputs):
         engine.load()
         only = {k: v for k, v in inputs.images.items() if k in engine.required_modalities}
-        assert self.arrays(engine, replace(inputs, images=only))[0].shape[-3:] == inputs.grid.shape
+        some, every = (self.arrays(engine, one) for one in (replace(inputs, images=only), inputs))
+        assert [a.shape for a in some] == [a.shape for a in every]
 
     def test_members_are_distinct_names(self, engine):
         assert len(set(engine.members)) == len(engine.members)
@@ -219,12 +220,23 @@ class LocalizerConformance(AnyEngineConformance):
         out = engine.locate(inputs)
         return (out.heatmap,) if out.planes is None else (out.heatmap, out.planes)
 
+    def test_its_grid_spans_the_field_of_view_of_the_image(self, engine, inputs):
+        engine.load()
+        grid = engine.locate(inputs).grid or inputs.grid
+        corners = np.array([*np.ndindex(2, 2, 2)]), np.ones((8, 1))
+        own, image = (
+            np.hstack([corners[0] * np.array(g.shape) - 0.5, corners[1]]) @ g.matrix.T
+            for g in (grid, inputs.grid)
+        )
+        np.testing.assert_allclose(own, image, atol=1e-6)
+
     def test_shapes_types_and_range(self, engine, inputs):
         engine.load()
         lead = (len(engine.members), len(engine.levels))
         assert all(lead)
         found = self.arrays(engine, inputs)
-        assert found[0].shape == (*lead, *inputs.grid.shape)
+        grid = engine.locate(inputs).grid or inputs.grid
+        assert found[0].shape == (*lead, *grid.shape)
         for values in found:
             assert values.shape[:2] == lead
             assert values.ndim == 4 + (values is found[0])
@@ -239,10 +251,11 @@ class LocalizerConformance(AnyEngineConformance):
     def test_every_level_is_found_in_its_order_along_the_spine(self, engine, inputs):
         """Without this the other tests would pass on an engine that always returns nothing."""
         engine.load()
-        mean = engine.locate(inputs).heatmap.mean(axis=0)
+        found = engine.locate(inputs)
+        mean = found.heatmap.mean(axis=0)
         voxels = np.array([np.unravel_index(m.argmax(), m.shape) for m in mean])
         assert (mean.max(axis=(1, 2, 3)) > 0.05).all()
-        heights_mm = (voxels @ inputs.grid.matrix[:3, :3].T)[:, 2]
+        heights_mm = (voxels @ (found.grid or inputs.grid).matrix[:3, :3].T)[:, 2]
         assert (np.diff(heights_mm) < 0).all()
 
     def test_planes_peak_as_the_heatmap_does(self, engine, inputs):

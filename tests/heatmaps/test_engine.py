@@ -93,8 +93,8 @@ def test_guided_by_centroids(spine, series, tmp_path):
     engine.load()
     found = engine.locate(series)
     assert not found.heatmap[:, :4].any()
-    at = np.unravel_index(int(found.heatmap[0, 4].argmax()), series.grid.shape)
-    there = (series.grid.matrix @ [*at, 1])[:3]
+    at = np.unravel_index(int(found.heatmap[0, 4].argmax()), found.grid.shape)
+    there = (found.grid.matrix @ [*at, 1])[:3]
     assert np.linalg.norm(there - spine.landmarks["l5_s1"]) < 15
     with pytest.raises(MissingInputError, match="s2"):
         engine.locate(replace(series, subject="s2"))

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from jobs.heatmaps.guided import find_around
+from jobs.heatmap_grid import divided, onto
 from jobs.heatmaps.inference import VIEWS, Machine, Member, find_levels, prepare
 from jobs.heatmaps.weights import PUBLIC_PREPARATION, Preparation
+from lamstore.grid import Grid
 
 MACHINE = Machine(batch=4)
 PATCH = 160
@@ -30,6 +31,14 @@ class Bump(nn.Module):
         claims = 12 * slices - 6
         nothing = torch.full_like(slices, -20.0)
         return torch.cat([-claims, claims, *[nothing] * 4], dim=1)
+
+
+def on_image(found, shape):
+    """(member, level, slice, row, column) on the series' own pixels."""
+    grid = Grid.of(shape, np.diag([4.0, 1.0, 1.0, 1.0]))
+    heatmap = found.stack(shape[0])
+    own = divided(grid, heatmap.shape[-3:])
+    return np.stack([onto(member, own, grid) for member in heatmap])
 
 
 def marked(shape=(5, 90, 70), size=9):
@@ -65,7 +74,7 @@ def centre_of(heatmap):
 def test_a_mark_is_found_where_it_is(spacing_mm):
     stack, centre = bump()
     found = find_levels([Member(Bump(), OWN)], stack, spacing_mm, "all", MACHINE)
-    heatmap = found.stack(stack.shape)
+    heatmap = on_image(found, stack.shape)
     assert heatmap.shape == (1, 5, *stack.shape)
     assert heatmap[0, 0].max() > 0.9
     np.testing.assert_allclose(centre_of(heatmap[0, 0]), centre, atol=0.25)
@@ -76,7 +85,7 @@ def test_a_zoomed_view_finds_it_at_the_same_place(view):
     stack, centre = bump()
     members = [Member(Bump(), OWN), Member(Bump(), OWN, VIEWS[view])]
     found = find_levels(members, stack, (1.0, 1.0), "all", MACHINE)
-    np.testing.assert_allclose(centre_of(found.stack(stack.shape)[1, 0]), centre, atol=0.3)
+    np.testing.assert_allclose(centre_of(on_image(found, stack.shape)[1, 0]), centre, atol=0.3)
 
 
 def test_gamma_changes_what_the_network_sees():
@@ -116,7 +125,7 @@ def test_middle_looks_at_the_middle_slice_scaled_over_the_volume():
     found = find_levels([Member(Bright(), OWN)], stack, (1.0, 1.0), "middle", MACHINE)
     assert found.slices == (2,)
     assert found.maps.shape[-2:] == (160, 160)
-    heatmap = found.stack(stack.shape)
+    heatmap = on_image(found, stack.shape)
     assert not heatmap[:, :, [0, 1, 3]].any()
     assert heatmap[:, :, 2].any()
 
@@ -135,35 +144,3 @@ def test_a_series_of_one_value_is_black():
     for preparation in (OWN, PUBLIC_PREPARATION):
         seen = prepare(np.full((2, 20, 20), 7.0, np.float32), (1.0, 1.0), preparation)
         assert not seen.any()
-
-
-def test_guided_answers_lie_around_their_centroids_and_nowhere_else():
-    stack, centres = marked((5, 90, 70))
-    asked = {"l2_l3": centres[1].astype(float), "l5_s1": centres[4].astype(float)}
-    guided = find_around([Member(Bright(), OWN)], stack, (2.0, 2.0), asked, MACHINE)
-    heatmap = guided.found.stack(stack.shape)
-    assert guided.planes.shape == (1, 5, PATCH, PATCH)
-    for level in (1, 4):
-        np.testing.assert_allclose(centre_of(heatmap[0, level]), centres[level], atol=1.0)
-        assert guided.planes[0, level, PATCH // 2, PATCH // 2] > 0.9
-    assert not heatmap[0, [0, 2, 3]].any()
-    assert not guided.planes[0, [0, 2, 3]].any()
-
-
-def test_a_guided_patch_sees_no_further_than_its_edge():
-    stack = np.zeros((1, 600, 50), np.float32)
-    stack[0, 20:30, 20:30] = 200.0
-    stack[0, 500, 25] = 1000.0
-    asked = {"l1_l2": np.array([0.0, 25.0 + PATCH, 25.0])}
-    guided = find_around([Member(Bright(), OWN)], stack, (2.0, 2.0), asked, MACHINE)
-    assert not (guided.found.stack(stack.shape)[0, 0] > 0.9).any()
-    asked = {"l1_l2": np.array([0.0, 25.0, 25.0])}
-    guided = find_around([Member(Bright(), OWN)], stack, (2.0, 2.0), asked, MACHINE)
-    assert (guided.found.stack(stack.shape)[0, 0] > 0.9).sum() >= 64
-
-
-def test_without_centroids_there_is_no_answer():
-    stack, _ = marked()
-    guided = find_around([Member(Bright(), OWN)], stack, (2.0, 2.0), {}, MACHINE)
-    assert not guided.planes.any()
-    assert not guided.found.stack(stack.shape).any()

@@ -9,6 +9,7 @@ from jobs.engines.base import EngineInput, Localization
 from jobs.locate import check_localization, heatmap_measures, stored_heatmap
 from lamstore.config import HeatmapConfig
 from lamstore.errors import EngineError
+from lamstore.grid import Grid
 from tests.engines.conformance import LocalizerConformance
 from tests.spine.balls import HEIGHTS_MM, spine_grid, spine_of_balls
 from tests.spine.spots import Spots
@@ -82,9 +83,12 @@ def test_the_columns_of_the_prior_come_first_and_one_member_has_no_disagreement(
         assert ("l5_s1_peak_spread_mm" in names) == several
 
 
+GRID = Grid.of((4, 5, 6), np.eye(4))
+
+
 def test_what_is_stored_is_the_mean_in_steps_of_1_2048():
     maps = np.random.default_rng(0).random((3, 2, 4, 5, 6), np.float32)
-    stored = stored_heatmap(Localization(maps))
+    stored = stored_heatmap(Localization(maps), GRID)
     assert stored.dtype == np.float16
     np.testing.assert_allclose(stored, maps.mean(axis=0), atol=1 / 4096 + 1e-6)
-    assert not stored_heatmap(Localization(np.full_like(maps, 2e-4))).any()
+    assert not stored_heatmap(Localization(np.full_like(maps, 2e-4)), GRID).any()
