@@ -1,13 +1,17 @@
 """Are labels that were given once kept by study.yaml, and does the report follow their content?"""
 
+import io
 import os
 
 import pytest
 import yaml
+from rich.console import Console
 
+from analysis.screening import write_spine_report
 from hpc.closing import report_unit
+from hpc.commands.analysing import keep_labels
 from lamstore.config import StudyConfig
-from lamstore.errors import ConfigError
+from lamstore.errors import AnalysisError, ConfigError
 from lamstore.settings import set_value, with_value
 from lamstore.study import Study
 from tests.running import lam
@@ -85,24 +89,40 @@ def test_labels_given_once_are_used_by_later_analyses_and_runs(spines, spines_on
     plugin = spines_once / "plugin"
     monkeypatch.setenv("PYTHONPATH", f"{plugin}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     study, labels = Study.at(spines / "study"), spines / "labels.csv"
-    assert "which studies are transitional is not said" in lam("analyse", study.path, status=2)
     assert "from now on named in study.yaml" in lam("analyse", study.path, "--labels", labels)
-    assert Study.at(study.path).config.screening.labels == labels
-    assert Study.at(study.path).config.screening.queue_length == 3  # what was there stays
+    study = Study.at(study.path)
+    assert study.config.screening.labels == labels
+    assert study.config.screening.queue_length == 3  # what was there stays
 
-    again = lam("analyse", study.path)
-    assert f"Labels: {labels}" in again
-    assert "11 transitional, 12 normal" in again
-
-    lam("run", study.path, "--workers", 1)
-    assert (study.tables / "auroc.csv").is_file()
-    page = study.report_path.read_text()
-    assert "AUROC 1.00" in page
-    assert str(labels) in page
     labels.write_text(labels.read_text().replace("n00,0", "n00,1"))
     lam("run", study.path, "--workers", 1)
+    assert (study.tables / "auroc.csv").is_file()
     assert "12 transitional, 11 normal" in (study.path / "summary.md").read_text()
+    page = study.report_path.read_text()
+    assert str(labels) in page
+
+
+def test_which_labels_count_is_said_and_missing_ones_are_an_error(spines):
+    console = Console(file=io.StringIO(), width=300)
+    path, labels = spines / "study", spines / "labels.csv"
+    before = (path / "study.yaml").read_bytes()
+    with pytest.raises(ConfigError, match="which studies are transitional is not said"):
+        keep_labels(Study.at(path), None, None, console)
+    with pytest.raises(ConfigError, match=r"no file .*gone.csv"):
+        keep_labels(Study.at(path), spines / "gone.csv", None, console)
+    keep_labels(Study.at(path), labels, spines / "elsewhere", console)
+    assert (path / "study.yaml").read_bytes() == before
+    (spines / "bad.csv").write_text("study_id\n1\n")
+    with pytest.raises(AnalysisError, match="gives no labels"):
+        keep_labels(Study.at(path), spines / "bad.csv", None, console)
+    assert (path / "study.yaml").read_bytes() == before
+
+    kept = keep_labels(Study.at(path), labels, None, console)
+    assert keep_labels(kept, None, None, console).config.screening.labels == labels
+    assert console.file.getvalue().count(f"Labels: {labels}") == 3
     labels.unlink()
-    assert "correct screening.labels" in lam("analyse", study.path, status=2)
-    lam("run", study.path, "--workers", 1, status=1)
-    assert "no such file" in lam("status", study.path)
+    with pytest.raises(ConfigError) as caught:
+        keep_labels(kept, None, None, console)
+    assert "screening.labels in study.yaml" in caught.value.remedy
+    with pytest.raises(AnalysisError, match="gives no labels"):
+        write_spine_report(kept)
