@@ -35,7 +35,7 @@ every voxel, [cyan]ledger/[/cyan] what is done, [cyan]report.html[/cyan] what it
                              one model on some images, without a study
   [cyan]lam demo-spine demo-spine[/cyan]  screening spines, on generated DICOM studies
   [cyan]lam relabel study --centroids DIR[/cyan]
-                             hold SPINEPS' labels of vertebrae against the heatmaps
+                             SPINEPS' labels against the heatmaps
 
 Exit status: 0 all well; 1 some units failed, the rest is done; 2 nothing could be done.""",
 )
