@@ -10,7 +10,16 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from benchmarks import cluster, cohort, dicom_reading, patches, science, unet_inference, volumes
+from benchmarks import (
+    cluster,
+    cohort,
+    dicom_reading,
+    patches,
+    science,
+    spine,
+    unet_inference,
+    volumes,
+)
 from benchmarks.timing import Row
 from hpc.provenance import versions
 
@@ -36,6 +45,7 @@ def rows(work: Path) -> Iterator[Row]:
     yield from volumes.ingesting(DATA, work)
     yield from patches.patches(DATA, work)
     yield from dicom_reading.rows(work)
+    yield from spine.rows(work)
     yield from cluster.rows(work)
 
 

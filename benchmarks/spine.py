@@ -114,9 +114,10 @@ def theirs(folder: Path, networks: Plain, back: bool = True) -> NDArray[np.float
     volume = np.stack([file.pixel_array for file in files]).astype(np.float32)
     low, high = np.percentile(volume, (0.5, 99.5))
     factor, found = float(files[0].PixelSpacing[0]) / spacing_mm, []
+    size = [round(n * factor) for n in volume.shape[1:]]
     for image in volume:
         plane = ((torch.from_numpy(image)[None, None] - low) / (high - low)).clamp(0, 1)
-        small = functional.interpolate(plane, scale_factor=factor, mode="bilinear", antialias=True)
+        small = functional.interpolate(plane, size, mode="bilinear", antialias=True)
         h, w = small.shape[2:]
         top, left = (max(-n % STRIDE, least - n) for n in (h, w))
         framed = functional.pad(small, (left // 2, left - left // 2, top // 2, top - top // 2))
@@ -152,3 +153,11 @@ def _ours(folder: Path) -> float:
 def _own(folder: Path, engine: VertebraHeatmap) -> str:
     shape = located(folder, engine)[0].heatmap.shape[-3:]
     return f"{shape[0]}×{shape[1]}"
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="lamstore-bench-") as place:
+        for row in rows(Path(place)):
+            print(row)

@@ -2,13 +2,16 @@
 
 A localizer's network works on coarse pixels, and its maps hold nothing that more pixels would show.
 They stay on that grid while they are measured; only what is stored, or asked for, is brought onto
-the grid of the image, and of each level only the box in which there is anything.
+the grid of the image, and of each level only the boxes in which there is anything.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from scipy import ndimage
 
 from lamstore.errors import GridError
 from lamstore.grid import Grid
@@ -52,34 +55,39 @@ def onto(
     Returns
     -------
     (level, x, y, z) ndarray
-        On `target`, x fastest in memory. 0 outside of the box of each level's values of at least
-        `FAINT` (one voxel wider): a level fills a hundredth of a series.
+        On `target`, x fastest in memory. 0 outside of boxes around what reaches `FAINT` (one voxel
+        wider): a level fills a twentieth of a series.
 
     Raises
     ------
     GridError
         The axes of the two grids are not parallel.
     """
-    weights = [_weights(*axis) for axis in zip(_places(source, target), source.shape, strict=True)]
-    out = np.zeros((len(heatmap), *target.shape[::-1]), dtype).transpose(0, 3, 2, 1)
-    for level, values in enumerate(heatmap):
-        if (box := _box(values)) is None:
-            continue
-        x, y, z = (_touched(w, side) for w, side in zip(weights, box, strict=True))
-        near = [w[fine, side] for w, fine, side in zip(weights, (x, y, z), box, strict=True)]
-        part = _product(np.asarray(values[box], np.float32), near)
-        if steps is not None:
-            np.round(part * np.float32(steps), out=part)
-            part /= np.float32(steps)
-        out[level, x, y, z] = part
-    return out
+    axes = [*zip(_places(source, target), source.shape, strict=True)]
+    weights = [_weights(*axis) for axis in reversed(axes)]
+    # As it is stored: z, y, x, so that every pass runs along memory.
+    out = np.zeros((len(heatmap), *target.shape[::-1]), dtype)
+    bits = f"u{out.itemsize}"
+    for level, values in enumerate(heatmap.transpose(0, 3, 2, 1)):
+        for box in _boxes(values):
+            z, y, x = (_touched(w, side) for w, side in zip(weights, box, strict=True))
+            near = [w[fine, side] for w, fine, side in zip(weights, (z, y, x), box, strict=True)]
+            part: NDArray[Any] = np.tensordot(near[0], np.asarray(values[box], np.float32), 1)
+            part = near[1] @ part @ near[2].T
+            there = out[level, z, y, x].view(bits)
+            # Boxes overlap at their edges, where each lacks what is beyond it. Values are not
+            # negative, so their bits are in their order, and float16 is slow to compare.
+            np.maximum(there, _rounded(part, out.dtype, steps).view(bits), out=there)
+    return out.transpose(0, 3, 2, 1)
 
 
-def _product(part: NDArray[np.float32], weights: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """A box of values times the weights along each of its axes."""
-    for axis in np.argsort([len(w) / w.shape[1] for w in weights]):  # the box grows last
-        part = np.moveaxis(np.tensordot(weights[axis], part, (1, axis)), 0, axis)
-    return part
+def _rounded(part: NDArray[Any], dtype: np.dtype[Any], steps: int | None) -> NDArray[Any]:
+    if steps is None:
+        return part.astype(dtype)
+    # Looked up: numpy takes 2.5 ns to make a float16 of a float32.
+    table: NDArray[Any] = (np.arange(steps + 1) / steps).astype(dtype)
+    part *= np.float32(steps)
+    return np.take(table, np.rint(part, out=part).astype(np.intp))
 
 
 def _places(source: Grid, target: Grid) -> list[NDArray[np.float64]]:
@@ -103,16 +111,13 @@ def _weights(places: NDArray[np.float64], length: int) -> NDArray[np.float32]:
     return np.asarray(near, np.float32)
 
 
-def _box(values: NDArray[np.floating]) -> Box | None:
-    """Around what reaches `FAINT`, one voxel wider; None where nothing does."""
-    seen = values >= FAINT
-    if not seen.any():
-        return None
-    box = []
-    for axis in range(3):
-        hit = np.flatnonzero(seen.any(axis=tuple(a for a in range(3) if a != axis)))
-        box.append(slice(max(0, int(hit[0]) - 1), int(hit[-1]) + 2))
-    return tuple(box)
+def _boxes(values: NDArray[np.floating]) -> list[Box]:
+    """Around each part that reaches `FAINT`, one voxel wider."""
+    parts, _ = ndimage.label(values >= FAINT, np.ones((3, 3, 3)))
+    return [
+        tuple(slice(max(0, side.start - 1), side.stop + 1) for side in box)
+        for box in ndimage.find_objects(parts)
+    ]
 
 
 def _touched(weights: NDArray[np.float32], side: slice) -> slice:

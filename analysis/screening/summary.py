@@ -73,7 +73,7 @@ def _sections(one: Screening) -> list[tuple[str, tuple[str, ...]]]:
         ]
     return [
         *found,
-        ("Risk groups", tuple(group_sentences(one))),
+        ("Risk groups", (*group_sentences(one), *misfit_sentences(one))),
         ("What could not be computed", one.missing),
     ]
 
@@ -237,3 +237,16 @@ def group_sentences(one: Screening) -> Iterator[str]:
                 f"{row['lstv_rate']:.2f}{_interval(pd.Series(row), 'lstv_rate')}"
             )
         yield said + "."
+
+
+def misfit_sentences(one: Screening) -> Iterator[str]:
+    """That the bounds of the groups were chosen for another network, where normals show it."""
+    groups = one.groups.set_index("risk")
+    normals = groups["n_labelled"] - groups["n_lstv"]
+    raised, known = int(normals[["high", "medium"]].sum()), int(normals.sum())
+    if 2 * raised > known:
+        yield (
+            f"{raised} of {known} labelled normal studies are not at low risk: the bounds do not "
+            "fit this localizer (the defaults are those of the prior system's). Set "
+            "screening.medium_entropy and screening.high_entropy by the thresholds above."
+        )
