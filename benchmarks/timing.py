@@ -31,23 +31,26 @@ class Row:
 
 
 def pairs(
-    ours: Callable[[], object], theirs: Callable[[], object], rounds: int
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[float, float, float]:
     """Seconds of each (median) and the median of theirs/ours taken pair by pair, in turn."""
     ours(), theirs()
     a, b = [], []
     for _ in range(rounds):
-        a.append(seconds(ours))
-        b.append(seconds(theirs))
+        a.append(seconds(ours, clock))
+        b.append(seconds(theirs, clock))
     ratio = statistics.median(t / o for o, t in zip(a, b, strict=True))
     return statistics.median(a), statistics.median(b), ratio
 
 
-def seconds(action: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    begun = time.perf_counter()
+def seconds(action: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Time of one call: wall time, unless another clock is given."""
+    begun = clock()
     action()
-    return time.perf_counter() - begun
+    return clock() - begun
 
 
 def compared(
@@ -57,9 +60,10 @@ def compared(
     theirs: Callable[[], object],
     target: str,
     rounds: int = 31,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Row:
     """A row in which ours should be faster."""
-    mine, other, ratio = pairs(ours, theirs, rounds)
+    mine, other, ratio = pairs(ours, theirs, rounds, clock)
     return Row(
         what, f"{mine * 1e3:.1f} ms", peer, f"{other * 1e3:.1f} ms", f"{ratio:.1f} ×", target
     )
