@@ -21,6 +21,7 @@ import numpy as np
 import pydicom
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from torch.nn import functional
 
 from benchmarks.dicom_reading import header
@@ -58,15 +59,16 @@ def rows(work: Path) -> Iterator[Row]:
         torch.set_num_threads(threads)
         # On one thread processor time: other work on the machine does not count.
         clock = time.process_time if threads == 1 else time.perf_counter
-        yield compared(
-            f"{what}, threads: {threads}", lambda: ours(folder, engine),
-            PEER, lambda: theirs(folder, plain), TARGET, rounds=ROUNDS, clock=clock,
-        )  # fmt: skip
-        yield compared(
-            f"the same, maps on the networks' own {_own(folder, engine)} pixels",
-            lambda: located(folder, engine)[0], f"{PEER}, maps as they come",
-            lambda: theirs(folder, plain, back=False), "–", rounds=ROUNDS, clock=clock,
-        )  # fmt: skip
+        with threadpool_limits(threads):  # NumPy's own threads too, as in our workers
+            yield compared(
+                f"{what}, threads: {threads}", lambda: ours(folder, engine),
+                PEER, lambda: theirs(folder, plain), TARGET, rounds=ROUNDS, clock=clock,
+            )  # fmt: skip
+            yield compared(
+                f"the same, maps on the networks' own {_own(folder, engine)} pixels",
+                lambda: located(folder, engine)[0], f"{PEER}, maps as they come",
+                lambda: theirs(folder, plain, back=False), "–", rounds=ROUNDS, clock=clock,
+            )  # fmt: skip
     torch.set_num_threads(1)
     with ProcessPoolExecutor(2, get_context("spawn"), _begin) as pool:
         yield compared(
@@ -146,6 +148,7 @@ _engine: list[VertebraHeatmap] = []
 
 def _begin() -> None:
     torch.set_num_threads(1)
+    threadpool_limits(1)
     _engine.append(VertebraHeatmap.parse({"device": "cpu"}))
     _engine[0].load()
 
