@@ -51,7 +51,6 @@ OF_A_LEVEL = (
     Kind("label_entropy", "which level it is", True, "nats"),
     Kind("off_chain_mass", "mass off the chain", True),
     Kind("spacing_deviation", "spacing unlike the others", True),
-    Kind("surprise", "how unusual among known normals", True, "nats"),
     Kind("mutual_information", "mutual information of members", True, "nats", 3),
     Kind("peak_spread_mm", "spread of the members' peaks", True, "mm"),
     Kind("surprise", "unlike known normals", True, "nats"),

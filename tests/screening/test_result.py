@@ -7,7 +7,7 @@ import pytest
 from analysis.screening.discrimination import curves
 from analysis.screening.groups import risk_of, risk_table
 from analysis.screening.labels import Labels
-from analysis.screening.measures import CONFIDENCE, ENTROPY, Measure
+from analysis.screening.measures import CONFIDENCE, ENTROPY, OF_A_LEVEL, OF_THE_SPINE, Measure
 from analysis.screening.probability import calibration_table, cross_fitted
 from analysis.screening.result import NOT_VALIDATED, analyse
 from analysis.screening.summary import summarize
@@ -257,3 +257,8 @@ def test_noise_is_not_called_a_finding():
     comparison = found.evidence.comparison
     assert (comparison["p_holm"].dropna() > 0.05).all()
     assert (comparison["p_holm"] >= comparison["p_value"]).all()
+
+
+def test_every_kind_of_measure_is_declared_once():
+    names = [kind.name for kind in (*OF_A_LEVEL, *OF_THE_SPINE)]
+    assert sorted(set(names)) == sorted(names)
