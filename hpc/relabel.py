@@ -202,7 +202,7 @@ def _go(
 
 
 def _queue(table: pd.DataFrame, config: ScreeningConfig) -> pd.DataFrame:
-    """The audit queue, by the measure of study.yaml, in patches around the tool's levels."""
+    """The audit queue, by the measure of study.yaml, around the tool's levels."""
     studies = one_row_a_study(table[table["problem"] == ""])
     queue_measure(studies.columns, config.queue_measure)
     wanted = [
@@ -258,10 +258,7 @@ def _sentences(
     if divided := [str(one.row["study_id"]) for one in moved if one.suggestion.sacrum_holds_l5]:
         yield f"The sacrum's label holds what is now L5, to be divided by hand: {_some(divided)}."
     if good:
-        yield (
-            f"Audit queue: {len(queue)} by {config.queue_measure}, in patches around the tool's "
-            "levels."
-        )
+        yield (f"Audit queue: {len(queue)} by {config.queue_measure}, around the tool's levels.")
         lost = table[(table["problem"] == "") & table[config.queue_measure].isna()]["study_id"]
         if len(lost):
             yield f"Not ranked, for the tool names no such level: {_some(list(map(str, lost)))}."

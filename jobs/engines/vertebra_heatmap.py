@@ -205,7 +205,7 @@ class VertebraHeatmap(Localizer):
     def around(
         self, inputs: EngineInput, centres: Mapping[str, NDArray[np.float64]]
     ) -> Localization:
-        """Heatmaps of one series in patches around places, and nowhere else.
+        """Heatmaps of one series around places, and nowhere else.
 
         Parameters
         ----------

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
+import nibabel
 import numpy as np
 
+from jobs.heatmaps import centroids
 from jobs.lumbar.lumbar import Lumbar
-from jobs.lumbar.spec import VERTEBRAE
 
-LABELS = dict(zip(VERTEBRAE, (*range(13, 25), 26, *range(29, 33)), strict=True))
-"""Numbers of the VerSe challenge (T1 is 8, L1 20, S1 26); S2 to S5 are 29 to 32 as in SPINEPS."""
+nib: Any = nibabel  # untyped
 
 
 def write_centroids(lumbar: Lumbar, folder: Path, study_id: int) -> Path:
@@ -36,11 +34,11 @@ def write_centroids(lumbar: Lumbar, folder: Path, study_id: int) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     inverse = np.linalg.inv(lumbar.affine)
-    codes = nib.aff2axcodes(lumbar.affine)  # type: ignore[no-untyped-call]
-    content: list[dict[str, Any]] = [{"direction": list(codes)}]
+    points = {}
     for name, centroid in lumbar.centroids.items():
         x, y, z = (float(v) for v in (inverse @ [*centroid, 1.0])[:3])
-        content.append({"label": LABELS[name], "X": x, "Y": y, "Z": z})
+        points[centroids.NUMBERS[name]] = (x, y, z)
     path = folder / f"sub-{study_id}_ses-1_ctd.json"
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    axes = nib.aff2axcodes(lumbar.affine)
+    centroids.write_centroids(path, centroids.Centroids(axes, points))
     return path
