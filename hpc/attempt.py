@@ -79,6 +79,16 @@ def begin(run: RunFolder, batch: str, units: Sequence[Unit], log: str = "") -> A
     return Attempt(run, batch, number, settled, blamed, killers)
 
 
+def settled(run: RunFolder, batch: str) -> dict[str, Entry]:
+    """What all attempts at a batch so far have settled: the last word by the unit's key."""
+    found: dict[str, Entry] = {}
+    number = 1
+    while _marker(run, batch, number).exists():
+        found |= _words(run, batch, number)
+        number += 1
+    return found
+
+
 def _mark(run: RunFolder, batch: str, note: bytes) -> int:
     number = 1
     (run.path / "attempts").mkdir(exist_ok=True)

@@ -19,8 +19,9 @@ from distributed import Client
 from rich.console import Console
 
 from hpc.arrays import GUESSED_S
+from hpc.attempt import settled
 from hpc.dask_cluster import make_cluster, pooled
-from hpc.dask_worker import Asked, do_batch
+from hpc.dask_worker import Answer, Asked, do_batch, known_answer
 from hpc.follow import Follower
 from hpc.local import Event, Listener
 from hpc.profiles import Profile
@@ -39,6 +40,9 @@ LEAVE_S = 60.0
 
 LOOK_S = 15.0
 """How often missing fixed workers are looked for."""
+
+FETCH_S = 10.0
+"""How long an answer may take to arrive before it is taken for lost with its worker."""
 
 CONFIG = {
     # Which unit kills workers is found by hpc.attempt, so a batch may be begun often.
@@ -108,7 +112,9 @@ class DaskExecutor:
                 self._look_around()
                 continue
             left -= 1
-            for answer in self._answers(future, batches[future.key]):
+            answers = self._answers(future, batches[future.key])
+            future.release()  # or dask does it again for its answer should its worker die later
+            for answer in answers:
                 unit = parse_key(answer["unit"])
                 event = Event(unit, answer["state"], answer["seconds"], answer["message"])
                 listener(event)
@@ -159,19 +165,35 @@ class DaskExecutor:
         )
         return found
 
-    def _answers(self, future: Any, asked: Sequence[Any]) -> list[dict[str, Any]]:
+    def _answers(self, future: Any, asked: Sequence[Any]) -> list[Answer]:
+        """What became of each unit of a batch that has ended."""
         if future.status == "finished":
-            return list(future.result())
-        error = future.exception() if future.status == "error" else None
+            with contextlib.suppress(TimeoutError):
+                return list(future.result(timeout=FETCH_S))
+        if future.status != "error":
+            return self._answers_kept(future.key, asked)
+        error = future.exception()
         if isinstance(error, DiskFullError | ExecutorError):
             raise error
-        if error is None:
-            raise ExecutorError(f"dask gave up batch {future.key} ({future.status})")
         return self._record(future.key, asked, error)
 
-    def _record(
-        self, batch: str, asked: Sequence[Any], error: BaseException
-    ) -> list[dict[str, Any]]:
+    def _answers_kept(self, batch: str, asked: Sequence[Any]) -> list[Answer]:
+        """Answers of a batch that was done by a worker that died before it could hand them over.
+
+        dask would have another worker begin the batch again, for the answer alone; the ledger has
+        it.
+        """
+        words = settled(self._run, batch)
+        missing = [key for key, *_ in asked if key not in words]
+        if missing:
+            raise ExecutorError(
+                f"dask gave up batch {batch}",
+                got=f"no word in the ledger on {len(missing)} of {len(asked)} units: {missing[0]}",
+                remedy="lam run again: it does what is left",
+            )
+        return [known_answer(key, words[key]) for key, *_ in asked]
+
+    def _record(self, batch: str, asked: Sequence[Any], error: BaseException) -> list[Answer]:
         """A batch that failed as a whole: what has no word in the ledger is recorded as failed."""
         self._ledger.refresh()
         cause = {"type": type(error).__name__, "message": str(error), "cause": "worker died"}

@@ -15,7 +15,7 @@ from hpc.run_folder import RunFolder
 from hpc.worker import BEGIN, say
 from jobs.workbench import Workbench
 from lamstore.errors import ExecutorError
-from lamstore.ledger import LedgerFile, failed
+from lamstore.ledger import Entry, LedgerFile, failed
 from lamstore.study import Study
 from lamstore.units import Unit, parse_key
 
@@ -69,7 +69,7 @@ def _do(
 ) -> Answer:
     known = attempt.settled.get(unit.key)
     if known is not None:
-        return {"unit": unit.key, "state": known.state, "seconds": 0.0, "message": ""}
+        return known_answer(unit.key, known)
     if attempt.superseded:
         raise ExecutorError(f"batch {attempt.batch} was begun again elsewhere")
     if attempt.blamed.get(unit.key, 0) >= LIMIT:
@@ -85,6 +85,11 @@ def _do(
         "seconds": record.seconds,
         "message": message,
     }
+
+
+def known_answer(key: str, word: Entry) -> Answer:
+    """The answer for a unit that an earlier attempt has settled."""
+    return {"unit": key, "state": word.state, "seconds": 0.0, "message": ""}
 
 
 def _killer(attempt: Attempt, unit: Unit) -> dict[str, str]:

@@ -9,13 +9,20 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from hpc.dask_executor import DaskExecutor
 from hpc.kept import kept_lines
+from hpc.local import Event
+from hpc.profiles import Profile
+from hpc.run import new_run_id
 from hpc.run_folder import RunFolder, latest_run, run_folders
+from hpc.slurm_submit import new_facts
 from lamstore.study import Study
 from tests.cluster.fixtures import needs_cgroups
 from tests.cluster.slurm import Cluster
-from tests.executors.conftest import at_site, probing
+from tests.executors.conftest import PROFILE, at_site, probing
+from tests.executors.idle import idle_study, idle_units, python_path
 from tests.running import LAM, assert_same_tables, lam, records, status_of, write_study
 
 # A cluster of their own, beside that of the other tests: they wait more than they work.
@@ -279,3 +286,27 @@ def test_dask_run_is_cancelled_from_elsewhere(site, cohort, tmp_path, probe, sta
     (flag / "go").touch()
     lam("run", study.path, "--workers", 2)
     assert_each_once(study)
+
+
+def test_dask_worker_that_dies_takes_no_answer_along(site, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", python_path())
+    profile = Profile.model_validate(PROFILE)
+    run = RunFolder(idle_study(tmp_path), new_run_id())
+    run.begin(new_facts(run, profile, "dask"))
+    units, heard = idle_units(24), []
+
+    def kill_once_all_is_done(event: Event) -> None:
+        heard.append(event)
+        if len(heard) > 1:
+            return
+        site.wait_until("all done", lambda: not any(client.processing().values()), 60)
+        client.run(os._exit, 1, on_error="ignore")
+        states = client.futures.values()
+        site.wait_until("answers lost", lambda: any(s.status == "lost" for s in states), 60)
+
+    with DaskExecutor(run, profile, 1, None, Console(stderr=True)) as executor:
+        client = executor.client
+        executor.run(units, {}, kill_once_all_is_done)
+    assert Counter((e.unit.key, e.state) for e in heard) == {(u.key, "done"): 1 for u in units}
+    done = Counter(r.unit.key for r in records(run.study) if r.state == "done")
+    assert done == dict.fromkeys((unit.key for unit in units), 1)
