@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.heatmap_grid import divided, onto
+from jobs.heatmap_grid import FAINT, divided, onto
 from lamstore.errors import GridError
 from lamstore.grid import Grid
 
@@ -70,6 +70,25 @@ def test_the_same_grid_gives_the_same_values_and_faint_levels_are_zero():
     found = onto(maps, IMAGE, IMAGE)
     np.testing.assert_array_equal(found[0], maps[0])
     assert not found[1].any()
+
+
+def test_every_step_is_stored_as_it_is():
+    steps = np.arange(2049, dtype=np.float32).reshape(1, 1, 683, 3) / 2048
+    grid = Grid.of(steps.shape[1:], np.eye(4))
+    np.testing.assert_array_equal(onto(steps, grid, grid, np.float16, 2048), steps)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([(96, 71, 9), (32, 24, 5), (20, 15, 3)]))
+@settings(max_examples=20, deadline=None)
+def test_boxes_leave_nothing_out(seed, shape):
+    """Scattered marks, some at the border, on finer, equal and coarser grids: as if in one box."""
+    draw = np.random.default_rng(seed)
+    own = divided(IMAGE, shape)
+    marks = draw.uniform(0.1, 0.9, (2, *own.shape))
+    maps = np.where(draw.random(marks.shape) < 0.004, marks, 0)
+    sparse = onto(maps, own, IMAGE)
+    whole = onto(maps + FAINT, own, IMAGE) - FAINT
+    np.testing.assert_allclose(sparse, whole, atol=1e-6)
 
 
 def test_axes_that_are_not_parallel_are_refused():
