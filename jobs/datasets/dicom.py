@@ -158,8 +158,9 @@ def dicom(root: Path, **options: Any) -> list[SubjectSources]:
     tree = _tree(root, chosen)
     found, others = _grouped(tree.storage)
     if not found:
-        expected = "DICOM files in a folder or a ZIP archive"
-        raise not_such_a_dataset(root, "dicom", f"{expected} ({_counted(others)})")
+        nothing = not_such_a_dataset(root, "dicom", "DICOM files in a folder or a ZIP archive")
+        nothing.got = _counted(others) or "no files"
+        raise nothing
     if wanted is None:
         refuse_training(found, chosen.training_ids)
     studies = sorted(found, key=natural_key) if wanted is None else wanted

@@ -165,3 +165,8 @@ def storage_at(root: Path) -> Storage:
 def _archive(root: Path, _size: int, _changed: int) -> Archive:
     # A worker reads many series of one archive: its directory is parsed once.
     return Archive(root)
+
+
+def forget_archives() -> None:
+    """Close the archives that `storage_at` keeps open: until then their bytes stay on disk."""
+    _archive.cache_clear()
