@@ -27,7 +27,7 @@ def make_demo(folder: Path, console: Console) -> Study:
     home, cohort = folder / "study", folder / "cohort"
     if (home / "study.yaml").exists():
         return Study.at(home)
-    studies = [_small(study) for study in default_lumbar_cohort(NORMAL, TRANSITIONAL)]
+    studies = [small(study) for study in default_lumbar_cohort(NORMAL, TRANSITIONAL)]
     console.print(f"generating {len(studies)} lumbar spines in {cohort} …", highlight=False)
     write_rsna(_shown(studies, console), cohort)
     options = {
@@ -39,8 +39,8 @@ def make_demo(folder: Path, console: Console) -> Study:
     return create_study(home, render_config(config.model_copy(update={"screening": screening})))
 
 
-def _small(study: LumbarStudy) -> LumbarStudy:
-    """The same spine on half the matrix: the demo is to take minutes."""
+def small(study: LumbarStudy) -> LumbarStudy:
+    """The same spine on half the matrix: a demo is to take minutes, a sample a second."""
     scanner = study.spec.scanner
     columns, rows = scanner.matrix
     half = replace(scanner, matrix=(columns // 2, rows // 2), spacing_mm=2 * scanner.spacing_mm)
