@@ -60,7 +60,7 @@ class VertebraHeatmapOptions(EngineOptions):
     device : str
         ``auto`` is ``cuda`` where there is one.
     precision : {"float32", "bfloat16", "float16"}
-        Of the convolutions: bfloat16 is twice as fast where the processor has it.
+        Of the convolutions: bfloat16 is more than twice as fast where the processor has it.
     batch : int
         Slices at a time, at most. Decides speed and memory only, and so does `device`.
     """
@@ -96,7 +96,7 @@ class VertebraHeatmap(Localizer):
     """2D heatmap U-Nets over the sagittal slices of a series."""
 
     name: ClassVar[str] = "vertebra-heatmap"
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
 
     def __init__(self, options: VertebraHeatmapOptions) -> None:
         self.options = options
@@ -167,14 +167,14 @@ class VertebraHeatmap(Localizer):
         import torch
 
         from jobs.heatmaps.inference import VIEWS, Member
-        from jobs.heatmaps.network import lower
+        from jobs.heatmaps.packed import ready
         from jobs.heatmaps.weights import read_weights
 
         found = []
         for path in self._files:
             weights = read_weights(path)
-            net = weights.network().to(self._machine.device)
-            lower(net, getattr(torch, self._machine.precision))
+            precision = getattr(torch, self._machine.precision)
+            net = ready(weights.network(), self._machine.device, precision)
             views = [VIEWS[v] for v in self.options.views]
             found += [Member(net, weights.preparation, view) for view in views]
         self._loaded = found

@@ -20,7 +20,8 @@ from torch.nn import functional
 
 from jobs.heatmap_grid import FAINT
 from jobs.heatmaps import LEVELS
-from jobs.heatmaps.network import STRIDE, HeatmapNet
+from jobs.heatmaps.network import STRIDE
+from jobs.heatmaps.packed import Network
 from jobs.heatmaps.weights import PUBLIC_PREPARATION, Preparation
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -51,7 +52,7 @@ class View:
 class Member:
     """A network, in evaluation mode on its device and in its precision, under one view."""
 
-    network: HeatmapNet
+    network: Network
     preparation: Preparation
     view: View = View()
 
@@ -190,23 +191,25 @@ def prepare(
     return torch.clamp((small[chosen] - low) / ((high - low) or 1.0), 0, 1)
 
 
-def softmax_maps(net: HeatmapNet, slices: Tensor, machine: Machine, least: int = 0) -> Tensor:
+def softmax_maps(net: Network, slices: Tensor, machine: Machine, least: int = 0) -> Tensor:
     """(slice, level, row, column) float32 probabilities of slices (slice, row, column).
 
     Slices stand in the middle of a frame of zeros of at least `least` rows and columns: a network
     knows how far a pixel is from the border, and in training the spine stood in the middle.
     """
-    rows, columns = slices.shape[1:]
-    (top, bottom), (left, right) = (_margins(n, least) for n in (rows, columns))
-    padded = functional.pad(slices, (left, right, top, bottom))
+    margins = [_margins(n, least) for n in slices.shape[1:]]
+    padded = functional.pad(slices, (*margins[1], *margins[0]))
+    inside = [
+        slice(before, before + n) for n, (before, _) in zip(slices.shape[1:], margins, strict=True)
+    ]
     found = []
     with torch.inference_mode():
         # Batches of one size: a rest of one slice would cost as much as several.
         parts = -(-len(padded) // machine.batch)
         for part in torch.tensor_split(padded[:, None], parts):
             logits = net(part.contiguous(memory_format=torch.channels_last))
-            inside = logits[..., top : top + rows, left : left + columns]
-            found.append(inside.softmax(1)[:, 1 : 1 + len(LEVELS)])
+            shown = _shown(logits, tuple(padded.shape[1:]), inside)
+            found.append(shown.softmax(1)[:, 1 : 1 + len(LEVELS)])
     return torch.cat(found)
 
 
@@ -214,6 +217,18 @@ def _margins(length: int, least: int) -> tuple[int, int]:
     """Zeros before and after rows or columns, up to a multiple of the network's stride."""
     extra = max(-(-length // STRIDE) * STRIDE, least) - length
     return extra // 2, extra - extra // 2
+
+
+def _shown(logits: Tensor, size: tuple[int, ...], inside: Sequence[slice]) -> Tensor:
+    """Part of logits on the rows and columns of what a network saw."""
+    if tuple(logits.shape[2:]) == size:
+        return logits[..., inside[0], inside[1]]
+    # Linear in between; as products of matrices in half the time, and only of what is asked for.
+    rows, columns = (
+        _resize(torch.eye(few)[None, None], (many, few))[0, 0, part]
+        for few, many, part in zip(logits.shape[2:], size, inside, strict=True)
+    )
+    return rows @ logits @ columns.T
 
 
 def _viewed(preparation: Preparation, view: View) -> Preparation:
