@@ -34,7 +34,7 @@ every voxel, [cyan]ledger/[/cyan] what is done, [cyan]report.html[/cyan] what it
   [cyan]lam predict --flair f.nii.gz --brainmask b.nii.gz --out DIR[/cyan]
                              one model on some images, without a study
   [cyan]lam demo-spine demo-spine[/cyan]  screening spines, on generated DICOM studies
-  [cyan]lam try-spine[/cyan]           a page in the browser to try one DICOM study of a spine on
+  [cyan]lam try-spine[/cyan]              a page in the browser to try one study of a spine on
   [cyan]lam relabel study --centroids DIR[/cyan]
                              SPINEPS' labels against the heatmaps
 

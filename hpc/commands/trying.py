@@ -26,7 +26,10 @@ def try_spine(
         ),
     ] = None,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Where to listen (default: any free port).")
+        int,
+        typer.Option(
+            min=0, max=65535, show_default=False, help="Where to listen (default: any free port)."
+        ),
     ] = 0,
     host: Annotated[
         str, typer.Option(help="Address to listen on; others than 127.0.0.1 let the network in.")
@@ -35,8 +38,8 @@ def try_spine(
 ) -> None:
     """A page to try one DICOM study of a spine on, or a generated one; nothing is kept.
 
-    Prints a link to open in the browser of this machine. From elsewhere: ssh -L PORT:localhost:PORT
-    and --port PORT.
+    Prints a link for the browser of this machine; from another one: ssh -L 8000:localhost:8000
+    and --port 8000.
     """
     import asyncio
     import secrets
@@ -71,7 +74,6 @@ def try_spine(
                 secrets.token_urlsafe(24), host, Path(folder), limits, looker,
                 own_weights(config), say,
             )  # fmt: skip
-            say("Open this in a browser; Ctrl-C ends it. For research only, not for diagnosis.")
             asyncio.run(serve_page(desk, port))
     except OSError as error:
         raise ConfigError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
+import socket
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler, stream_request_body
 
 from analysis.one_spine.page import render_page, render_refused, script, style
-from hpc.page.guard import HEADERS, host_allowed, origin_allowed, token_allowed
+from hpc.page.guard import EVERYWHERE, HEADERS, host_allowed, origin_allowed, token_allowed
 from hpc.page.look import DROPPED, SAMPLES, Answer, Question
 from hpc.page.looker import Looker
 from hpc.page.parcels import Parcels, too_large
@@ -266,7 +267,9 @@ async def serve_page(desk: Desk, port: int) -> None:
         idle_connection_timeout=BODY_S,
     )
     server.add_sockets(sockets)
-    shown = f"[{desk.bound}]" if ":" in desk.bound else desk.bound
+    name = socket.gethostname() if desk.bound in EVERYWHERE else desk.bound
+    shown = f"[{name}]" if ":" in name else name
+    desk.say("Open this in a browser; Ctrl-C ends it. For research only, not for diagnosis.")
     desk.say(f"http://{shown}:{sockets[0].getsockname()[1]}/{desk.token}/")
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

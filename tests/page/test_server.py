@@ -24,6 +24,8 @@ from tests.dicom.writing import AXIAL, SAGITTAL, sagittal_t2, slices, volume
 from tests.page.browsing import packed, written, zipped
 from tests.running import lam
 
+pytestmark = pytest.mark.xdist_group("page")  # one server for all
+
 DATA = Path(__file__).parents[3] / "shared" / "data"
 DICOM, LUMBAR = DATA / "dicom", DATA / "spine" / "t2_lumbar.nii.gz"
 
