@@ -56,7 +56,8 @@ class Augmenter:
             where = patch.affine
             subject = patch.draw.subject
             image, label = graft(image, label, patch.brain[0], where, subject, random)
-        if self.config is not None and random.random() < self.config.tissue_contrast:
+        restyled = self.config is not None and random.random() < self.config.other_scanner
+        if self.config is not None and restyled and random.random() < self.config.tissue_contrast:
             image = self._recontrasted(image, label, patch.draw.subject, random)
         stack = _stack(image, label, patch.brain[0])
         stack = self._placed(stack, random)
@@ -65,7 +66,7 @@ class Augmenter:
         images = stack[:-2]
         if self.config is not None:
             present = self._kept(present, random)
-            for channel in np.flatnonzero(present):
+            for channel in np.flatnonzero(present) if restyled else ():
                 changed = intensity(images[channel], self.spacing_mm, self.config, random)
                 images[channel] = changed
         images *= torch.from_numpy(present)[:, None, None, None] & brain

@@ -126,6 +126,9 @@ class AugmentConfig(_Section):
     scale: float = Field(default=0.15, ge=0, lt=1)
     elastic_mm: float = Field(default=2.0, ge=0)
     """Standard deviation of smooth displacements, applied together with the affine."""
+    other_scanner: Share = 1.0
+    """Of patches whose intensities may change at all; the others stay as scanned. Below 1 a model
+    also fits the scanner that it was trained on."""
     curve: Share = 0.5
     """A random monotone curve of intensity through `curve_knots` points."""
     curve_knots: int = Field(default=6, ge=2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -183,6 +185,21 @@ def test_augmentation_is_a_function_of_the_draw(study, tmp_path):
     assert not np.array_equal(one.image, other.image)
     assert one.image.shape == (2, 16, 16, 16)
     assert not one.image[:, ~one.brain[0]].any()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_share_of_patches_that_stay_as_scanned(share, study, tmp_path):
+    always = {"curve": 1.0, "flip": 0, "affine": 0, "modality_dropout": 0, "transplant": None}
+    augment = always | {"margin": 4, "other_scanner": share}
+    cohort = open_cohort(
+        read_train_config(write_config(tmp_path / "t.yaml", study, augment=augment))
+    )
+    plain = replace(cohort.augmenter, config=None)
+    as_scanned = [
+        np.array_equal(cohort.augmenter(draw, random).image, plain(draw, random).image)
+        for draw, random in ((cohort.source[i], np.random.default_rng(i)) for i in range(40))
+    ]
+    assert np.mean(as_scanned) == pytest.approx(1 - share, abs=0.25)
 
 
 def test_the_needed_channel_is_never_dropped(study, tmp_path):
