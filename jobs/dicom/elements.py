@@ -193,7 +193,7 @@ def read_elements(
         syntax = Elements(meta).text(_META_TRANSFER_SYNTAX)
         _refuse_syntax(syntax, where)
         last = stop_after if stop_after is not None else (_PIXEL_GROUP << 16) - 1
-        found = _generate(file, syntax, wanted, lambda t, _v, _n: t > last)
+        found = _generate(file, syntax, wanted, lambda t, _v, _n: int(t) > last)
         place = _pixel_place(file, syntax)
         whole = file.tell() < len(head)
     return Elements(found), syntax, place, whole

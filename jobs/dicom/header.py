@@ -92,7 +92,20 @@ class FileHeader:
         return self.rows * self.columns * self.samples * self.bits_allocated // 8
 
 
-def read_file_header(storage: Storage, name: str, where: str) -> FileHeader:
+def read_start(storage: Storage, name: str, where: str) -> tuple[int, bytes]:
+    """Size of a file and its first bytes, in which nearly every header ends.
+
+    Raises
+    ------
+    MissingInputError, UnreadableInputError
+    """
+    with no_library_text(where):
+        return storage.size(name), storage.head(name, _HEADS[0])
+
+
+def read_file_header(
+    storage: Storage, name: str, where: str, start: tuple[int, bytes] | None = None
+) -> FileHeader:
     """Header of one file.
 
     Parameters
@@ -102,6 +115,8 @@ def read_file_header(storage: Storage, name: str, where: str) -> FileHeader:
         Of the file in `storage`; never shown.
     where : str
         Names the file in errors.
+    start : (int, bytes), optional
+        From `read_start`, where that was read before.
 
     Raises
     ------
@@ -110,14 +125,13 @@ def read_file_header(storage: Storage, name: str, where: str) -> FileHeader:
     UnreadableInputError
         Not DICOM, or damaged.
     """
-    with no_library_text(where):
-        size = storage.size(name)
-    for count in _HEADS:
+    size, head = start or read_start(storage, name, where)
+    for count in (*_HEADS[1:], None):
+        elements, syntax, place, whole = read_elements(head, t.WANTED, where)
+        if whole or count is None or len(head) == size:
+            break
         with no_library_text(where):
             head = storage.head(name, count)
-        elements, syntax, place, whole = read_elements(head, t.WANTED, where)
-        if whole or len(head) < count:
-            break
     with no_library_text(where, "a DICOM header with readable values"):
         return _parsed(elements, syntax, place, size)
 

@@ -69,7 +69,7 @@ def read_voxels(storage: Storage, series: SeriesHeader, where: str) -> NDArray[A
     with ThreadPoolExecutor(_THREADS) as pool:
         for _ in pool.map(fill, by_file):
             pass
-    if volume.min() == volume.max():
+    if not any((plane != volume[0, 0, 0]).any() for plane in volume):
         raise VoxelError(
             f"{where} is blank",
             got=f"every voxel is {volume.flat[0]}",
