@@ -161,8 +161,11 @@ def _places(source: Grid, target: Grid) -> list[NDArray[np.float64]]:
 def _weights(places: NDArray[np.float64], length: int) -> NDArray[np.float32]:
     """(fine, length) of linear interpolation at places along an axis, clamped at its ends."""
     at = np.clip(places, 0, length - 1)
-    near = np.maximum(1 - np.abs(at[:, None] - np.arange(length)), 0)
-    return np.asarray(near, np.float32)
+    below = at.astype(int)
+    near = np.zeros((len(at), length), np.float32)
+    near[range(len(at)), np.minimum(below + 1, length - 1)] = at - below
+    near[range(len(at)), below] = 1 - (at - below)
+    return near
 
 
 def _boxes(there: NDArray[np.bool_]) -> Iterator[tuple[Run, Run, Run]]:

@@ -102,7 +102,14 @@ def heatmap_measures(
 
 def mean_heatmap(found: Localization) -> Floats:
     """(level, x, y, z) mean over members; the only member itself, uncopied."""
-    mean: Floats = found.heatmap[0] if len(found.heatmap) == 1 else found.heatmap.mean(axis=0)
+    first: Floats = found.heatmap[0]
+    if len(found.heatmap) == 1:
+        return first
+    # NumPy's own mean takes twice as long along the first of several axes.
+    mean: Floats = first + found.heatmap[1]
+    for other in found.heatmap[2:]:
+        mean += other
+    mean /= np.float32(len(found.heatmap))
     return mean
 
 

@@ -99,7 +99,7 @@ def _in_slices(
     fields_mm = [n * mm for n, mm in zip(stack.shape[1:], spacing_mm, strict=True)]
     for m, member in enumerate(members if asked.levels else ()):
         shown = ready**member.view.gamma
-        answers = softmax_maps(member.network, shown, machine, preparation.size).cpu()
+        answers = softmax_maps([member.network], shown, machine, preparation.size)[0].cpu()
         for k, row, place in zip(asked.levels, asked.rows, asked.at, strict=True):
             place_mm = (place + 0.5) * spacing_mm
             planes[m, k] = answers[row, k] * _within(shape, fields_mm, place_mm)
@@ -139,7 +139,7 @@ def _in_patches(
     maps = torch.zeros((len(members), len(asked.slices), len(LEVELS), *shape))
     for m, member in enumerate(members if patches else ()):
         shown = torch.stack(patches) ** member.view.gamma
-        answers = softmax_maps(member.network, shown, machine).cpu()
+        answers = softmax_maps([member.network], shown, machine)[0].cpu()
         for n, (k, row, corner) in enumerate(zip(asked.levels, asked.rows, corners, strict=True)):
             planes[m, k] = answers[n, k]
             _place(answers[n, k], maps[m, row, k], corner)

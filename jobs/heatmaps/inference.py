@@ -8,7 +8,7 @@ its minimum and maximum, its middle slice resized to 160 × 160.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -21,7 +21,7 @@ from torch.nn import functional
 from jobs.heatmap_grid import FAINT
 from jobs.heatmaps import LEVELS
 from jobs.heatmaps.network import STRIDE
-from jobs.heatmaps.packed import Network
+from jobs.heatmaps.packed import Network, answers, kind
 from jobs.heatmaps.weights import PUBLIC_PREPARATION, Preparation
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -112,12 +112,12 @@ class Found:
 
         0 on slices that nobody asked about, and where a map is below `FAINT`.
         """
-        maps = self.maps.transpose(1, 2).cpu().numpy()
-        seen = np.where(maps >= FAINT, maps, np.float32(0))
+        faint = float(np.nextafter(np.float32(FAINT), np.float32(0)))
+        maps = functional.threshold(self.maps, faint, 0.0).transpose(1, 2).cpu().numpy()
         if self.slices == tuple(range(slices)):
-            return seen
+            return maps
         out = np.zeros((*maps.shape[:2], slices, *maps.shape[3:]), np.float32)
-        out[:, :, list(self.slices)] = seen
+        out[:, :, list(self.slices)] = maps
         return out
 
 
@@ -148,17 +148,31 @@ def find_levels(
         An even series' middle slice is the later one of the two.
     """
     chosen = (len(stack) // 2,) if slices == "middle" else tuple(range(len(stack)))
-    maps: list[Tensor] = []
     prepared: dict[Preparation, Tensor] = {}
-    for member in members:
-        wanted = PUBLIC_PREPARATION if slices == "middle" else member.preparation
-        viewed, gamma = _viewed(wanted, member.view), member.view.gamma
+    maps: dict[int, Tensor] = {}
+    for (viewed, size, gamma, _), numbers in _alike(members, slices).items():
         if viewed not in prepared:
             prepared[viewed] = prepare(stack, spacing_mm, viewed, machine.device, chosen)
         shown = prepared[viewed] if gamma == 1 else prepared[viewed] ** gamma
-        found = softmax_maps(member.network, shown, machine, wanted.size)
-        maps.append(found if not maps else _resize(found, tuple(maps[0].shape[2:])))
-    return Found(torch.stack(maps), chosen)
+        together = softmax_maps([members[n].network for n in numbers], shown, machine, size)
+        if len(numbers) == len(members):
+            return Found(together, chosen)
+        maps |= zip(numbers, together, strict=True)
+    on_first = [_resize(maps[n], tuple(maps[0].shape[2:])) for n in range(len(members))]
+    return Found(torch.stack(on_first), chosen)
+
+
+def _alike(
+    members: Sequence[Member], slices: Literal["all", "middle"]
+) -> dict[tuple[Preparation, int, float, Hashable], list[int]]:
+    """Members by what they are shown, in which frame, and which networks can go together."""
+    found: dict[tuple[Preparation, int, float, Hashable], list[int]] = {}
+    for number, member in enumerate(members):
+        wanted = PUBLIC_PREPARATION if slices == "middle" else member.preparation
+        viewed = _viewed(wanted, member.view)
+        key = viewed, wanted.size, member.view.gamma, kind(member.network)
+        found.setdefault(key, []).append(number)
+    return found
 
 
 def prepare(
@@ -187,15 +201,19 @@ def prepare(
     picked = torch.from_numpy(lying if lying.flags.writeable else lying.copy()).to(device)
     small = _shrunk(picked, spacing_mm, preparation).flip(turned)
     values = small.flatten()[:: -(-small.numel() // SAMPLES)].cpu().numpy()
-    low, high = np.percentile(values, preparation.percentiles).tolist()
+    # NumPy sorts float32 faster than it finds a percentile in what is not sorted.
+    low, high = np.percentile(np.sort(values), preparation.percentiles).tolist()
     return torch.clamp((small[chosen] - low) / ((high - low) or 1.0), 0, 1)
 
 
-def softmax_maps(net: Network, slices: Tensor, machine: Machine, least: int = 0) -> Tensor:
-    """(slice, level, row, column) float32 probabilities of slices (slice, row, column).
+def softmax_maps(
+    nets: Sequence[Network], slices: Tensor, machine: Machine, least: int = 0
+) -> Tensor:
+    """(net, slice, level, row, column) float32 probabilities of slices (slice, row, column).
 
-    Slices stand in the middle of a frame of zeros of at least `least` rows and columns: a network
-    knows how far a pixel is from the border, and in training the spine stood in the middle.
+    Networks are of one kind (`jobs.heatmaps.packed.kind`). Slices stand in the middle of a frame of
+    zeros of at least `least` rows and columns: a network knows how far a pixel is from the border,
+    and in training the spine stood in the middle.
     """
     margins = [_margins(n, least) for n in slices.shape[1:]]
     padded = functional.pad(slices, (*margins[1], *margins[0]))
@@ -207,10 +225,10 @@ def softmax_maps(net: Network, slices: Tensor, machine: Machine, least: int = 0)
         # Batches of one size: a rest of one slice would cost as much as several.
         parts = -(-len(padded) // machine.batch)
         for part in torch.tensor_split(padded[:, None], parts):
-            logits = net(part.contiguous(memory_format=torch.channels_last))
+            logits = answers(nets, part.contiguous(memory_format=torch.channels_last))
             shown = _shown(logits, tuple(padded.shape[1:]), inside)
-            found.append(shown.softmax(1)[:, 1 : 1 + len(LEVELS)])
-    return torch.cat(found)
+            found.append(shown.softmax(2)[:, :, 1 : 1 + len(LEVELS)].transpose(0, 1))
+    return torch.cat(found, dim=1) if len(found) > 1 else found[0]
 
 
 def _margins(length: int, least: int) -> tuple[int, int]:
@@ -221,12 +239,12 @@ def _margins(length: int, least: int) -> tuple[int, int]:
 
 def _shown(logits: Tensor, size: tuple[int, ...], inside: Sequence[slice]) -> Tensor:
     """Part of logits on the rows and columns of what a network saw."""
-    if tuple(logits.shape[2:]) == size:
+    if tuple(logits.shape[-2:]) == size:
         return logits[..., inside[0], inside[1]]
     # Linear in between; as products of matrices in half the time, and only of what is asked for.
     rows, columns = (
         _resize(torch.eye(few)[None, None], (many, few))[0, 0, part]
-        for few, many, part in zip(logits.shape[2:], size, inside, strict=True)
+        for few, many, part in zip(logits.shape[-2:], size, inside, strict=True)
     )
     return rows @ logits @ columns.T
 

@@ -8,14 +8,14 @@ from torch import nn
 from torch.nn import functional
 
 from jobs.heatmaps.network import SMALL, HeatmapNet, Layout, fold_norms, lower
-from jobs.heatmaps.packed import PackedNet, ready
+from jobs.heatmaps.packed import PackedNet, answers, kind, ready
 
 TINY = Layout(1, 2, (2, 2, 3, 3), (1, 2, 1, 1), 2, (4, 4, 3, 3, 2))
 PACKS = isinstance(ready(HeatmapNet(TINY).eval(), "cpu", torch.bfloat16), PackedNet)
 
 
-def folded(layout):
-    torch.manual_seed(0)
+def folded(layout, seed=0):
+    torch.manual_seed(seed)
     net = HeatmapNet(layout)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -67,6 +67,26 @@ def test_the_number_of_threads_changes_nothing():
         torch.set_num_threads(before)
     for other in found[1:]:
         torch.testing.assert_close(other, found[0], rtol=0.05, atol=0.05)
+
+
+@pytest.mark.skipif(not PACKS, reason="no bfloat16 convolutions on this processor")
+@pytest.mark.parametrize("layout", [TINY, SMALL])
+def test_networks_that_go_together_answer_as_each_alone(layout):
+    nets = [PackedNet(folded(layout, seed)) for seed in range(3)]
+    slices = torch.rand(13, 1, 64, 32)
+    assert len({kind(net) for net in nets}) == 1
+    with torch.inference_mode():
+        together = answers(nets, slices)
+        for number, net in enumerate(nets):
+            torch.testing.assert_close(together[:, number], net(slices), rtol=0.05, atol=0.05)
+
+
+def test_networks_of_another_layout_or_scale_do_not_go_together():
+    other = folded(TINY)
+    other.std.fill_(0.6)
+    nets = [folded(TINY), folded(SMALL), other]
+    assert len({kind(net) for net in nets}) == 3
+    assert len({kind(PackedNet(net)) for net in [*nets, folded(TINY, 1)]}) == 3
 
 
 def test_other_precisions_and_devices_keep_the_network():
