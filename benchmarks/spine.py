@@ -5,14 +5,15 @@ the pixels of the image. The loop is what one would write: pydicom file by file,
 by its percentiles, then slice by slice resized, every network as PyTorch runs it by default
 (float32), maps resized back. Both sides are one process with as many threads (processor time on
 one thread, wall time on two); the last row lets two of our workers run against one such loop, as
-the local executor does.
+the local executor does. Each side takes several studies in its turn, as of a cohort: a study alone
+would pay for the memory that the other side gave back.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -40,6 +41,8 @@ from jobs.lumbar.series import study_series
 from lamstore.grid import Grid
 
 ROUNDS = 7
+STUDIES = 4
+"""In a turn."""
 TARGET = "≥ 5 ×"
 PEER = "pydicom.dcmread a file, infer a slice"
 Plain = tuple[list[HeatmapNet], float, int]
@@ -53,7 +56,9 @@ def rows(work: Path) -> Iterator[Row]:
     engine.load()
     plain = plain_networks([read_weights(p) for p in sorted(DEFAULT.glob("*.safetensors"))])
     edge, count = header(folder).grid.shape[0], len(list(folder.iterdir()))
-    what = f"DICOM to heatmaps, {count} slices of {edge}×{edge}, {len(plain[0])} networks"
+    what = (
+        f"{STUDIES} × DICOM to heatmaps, {count} slices of {edge}×{edge}, {len(plain[0])} networks"
+    )
     before = torch.get_num_threads()
     for threads in sorted({1, min(2, os.cpu_count() or 1)}):
         torch.set_num_threads(threads)
@@ -61,23 +66,33 @@ def rows(work: Path) -> Iterator[Row]:
         clock = time.process_time if threads == 1 else time.perf_counter
         with threadpool_limits(threads):  # NumPy's own threads too, as in our workers
             yield compared(
-                f"{what}, threads: {threads}", lambda: ours(folder, engine),
-                PEER, lambda: theirs(folder, plain), TARGET, rounds=ROUNDS, clock=clock,
+                f"{what}, threads: {threads}", repeated(lambda: ours(folder, engine)),
+                PEER, repeated(lambda: theirs(folder, plain)), TARGET, rounds=ROUNDS, clock=clock,
             )  # fmt: skip
             yield compared(
                 f"the same, maps on the networks' own {_own(folder, engine)} pixels",
-                lambda: located(folder, engine)[0], f"{PEER}, maps as they come",
-                lambda: theirs(folder, plain, back=False), "–", rounds=ROUNDS, clock=clock,
+                repeated(lambda: located(folder, engine)), f"{PEER}, maps as they come",
+                repeated(lambda: theirs(folder, plain, back=False)), "–", ROUNDS, clock,
             )  # fmt: skip
     torch.set_num_threads(1)
     with ProcessPoolExecutor(2, get_context("spawn"), _begin) as pool:
         yield compared(
-            "two studies on two workers, a thread each",
-            lambda: list(pool.map(_ours, [folder] * 2)),
-            f"{PEER}, one process", lambda: [theirs(folder, plain) for _ in range(2)],
+            f"{2 * STUDIES} studies on two workers, a thread each",
+            lambda: list(pool.map(_ours, [folder] * 2 * STUDIES)),
+            f"{PEER}, one process", repeated(lambda: theirs(folder, plain), 2 * STUDIES),
             TARGET, rounds=ROUNDS,
         )  # fmt: skip
     torch.set_num_threads(before)
+
+
+def repeated(one: Callable[[], object], times: int = STUDIES) -> Callable[[], None]:
+    """Calls `one` so many times."""
+
+    def turn() -> None:
+        for _ in range(times):
+            one()
+
+    return turn
 
 
 def study(work: Path) -> Path:
@@ -153,8 +168,8 @@ def _begin() -> None:
     _engine[0].load()
 
 
-def _ours(folder: Path) -> float:
-    return float(ours(folder, _engine[0]).max())
+def _ours(folder: Path) -> int:
+    return len(ours(folder, _engine[0]))
 
 
 def _own(folder: Path, engine: VertebraHeatmap) -> str:

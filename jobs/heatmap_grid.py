@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from threadpoolctl import ThreadpoolController
 
 from lamstore.errors import GridError
 from lamstore.grid import Grid
@@ -74,15 +76,23 @@ def onto(
     axes = [_axis(_weights(*side)) for side in reversed([*sides])]
     out = np.zeros((len(heatmap), *target.shape[::-1]), dtype)
     bits = out.view(f"u{out.itemsize}")
-    for level, values in enumerate(heatmap.transpose(0, 3, 2, 1)):
-        for box in _boxes(values >= FAINT):
-            z, y, x = (axis.around(run) for axis, run in zip(axes, box, strict=True))
-            part = _interpolated(values[z.coarse, y.coarse, x.coarse], z, y, x)
-            there = bits[level, z.fine, y.fine, x.fine]
-            # Boxes overlap at their edges, where each lacks what is beyond it. Values are not
-            # negative, so their bits are in their order, and float16 is slow to compare.
-            np.maximum(there, _rounded(part, out.dtype, steps).view(bits.dtype), out=there)
+    # Boxes are so small that threads only wait for one another.
+    with _math_threads().limit(limits=1, user_api="blas"):
+        for level, values in enumerate(heatmap.transpose(0, 3, 2, 1)):
+            for box in _boxes(values >= FAINT):
+                z, y, x = (axis.around(run) for axis, run in zip(axes, box, strict=True))
+                part = _interpolated(values[z.coarse, y.coarse, x.coarse], z, y, x)
+                there = bits[level, z.fine, y.fine, x.fine]
+                # Boxes overlap at their edges, where each lacks what is beyond it. Values are not
+                # negative, so their bits are in their order, and float16 is slow to compare.
+                np.maximum(there, _rounded(part, out.dtype, steps).view(bits.dtype), out=there)
     return out.transpose(0, 3, 2, 1)
+
+
+@lru_cache(maxsize=1)
+def _math_threads() -> ThreadpoolController:
+    # Looking for the libraries takes longer than all they do here.
+    return ThreadpoolController()
 
 
 @dataclass(frozen=True)
