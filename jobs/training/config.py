@@ -196,8 +196,8 @@ class TrainConfig(_Section):
     split: SplitConfig = SplitConfig()
     network: NetworkConfig = NetworkConfig()
     initial: Path | None = None
-    """Weights of an earlier run to begin from; their network must be this one, but for channels
-    that this one leaves away. Without: drawn from the seed."""
+    """Weights of an earlier run to begin from; their network must be this one, but for its
+    channels. Without: drawn from the seed."""
     prior: float = Field(default=0.02, gt=0, lt=1)
     """Probability that an untrained network gives: where lesions are few it otherwise stays for a
     thousand steps on the plateau of saying nothing anywhere."""

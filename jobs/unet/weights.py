@@ -217,9 +217,10 @@ def load_network(path: Path) -> tuple[nn.Module, Facts]:
 
 
 def with_channels(module: nn.Module, facts: Facts, wanted: NetworkSpec) -> nn.Module:
-    """The same network on some of its channels: what it says when the others are missing.
+    """The same network on other channels; at first it says what it said without the difference.
 
-    A missing channel is zeros, so that its weights in the first convolutions do nothing.
+    A missing channel is zeros, so that its weights in the first convolutions do nothing: one that
+    goes takes its weights along, one that comes begins with weights of zero.
 
     Parameters
     ----------
@@ -228,33 +229,43 @@ def with_channels(module: nn.Module, facts: Facts, wanted: NetworkSpec) -> nn.Mo
     facts : Facts
         Of `module`.
     wanted : NetworkSpec
-        The network of `facts`, but for channels that are left away or exchanged.
+        The network of `facts`, but for its channels.
 
     Raises
     ------
     EngineError
-        When the two networks differ in more than their channels, or `module` lacks one.
+        When the two networks differ in more than their channels, or have none in common.
     """
     import torch
 
     had = facts.network
-    if had.model_copy(update={"channels": wanted.channels}) != wanted or not (
-        set(wanted.channels) <= set(had.channels)
-    ):
+    common = [channel for channel in wanted.channels if channel in had.channels]
+    if had.model_copy(update={"channels": wanted.channels}) != wanted or not common:
         raise EngineError(
             "these weights are of another network",
             got=str(had),
-            expected=f"{wanted}, or the same with more channels",
+            expected=f"{wanted}, or the same with other channels beside one of these",
             remedy="change `network` and `channels`, or leave `initial` away",
         )
-    picked = [had.channels.index(channel) for channel in wanted.channels]
+    source = [had.channels.index(channel) for channel in common]
+    target = [wanted.channels.index(channel) for channel in common]
     made = build_network(wanted)
-    state = module.state_dict()
+    by_channel = _by_channel(made, wanted)
     with torch.no_grad():
         for name, tensor in made.state_dict().items():
-            given = state[name]
-            tensor.copy_(given if given.shape == tensor.shape else given[:, picked])
+            given = module.state_dict()[name]
+            if name in by_channel:
+                tensor.zero_()[:, target] = given[:, source]
+            else:
+                tensor.copy_(given)
     return made
+
+
+def _by_channel(module: nn.Module, spec: NetworkSpec) -> set[str]:
+    """Names of the tensors that hold something for each channel: a wider input widens them."""
+    wider = build_network(spec.model_copy(update={"channels": (*spec.channels, "one more")}))
+    own = module.state_dict()
+    return {name for name, tensor in wider.state_dict().items() if tensor.shape != own[name].shape}
 
 
 def _shape(tensor: Tensor | None) -> tuple[int, ...] | None:

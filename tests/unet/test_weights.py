@@ -15,6 +15,7 @@ from jobs.unet.weights import (
     read_facts,
     save_weights,
     weights_digest,
+    with_channels,
 )
 from lamstore.errors import EngineError, MissingWeightsError
 
@@ -97,3 +98,27 @@ def test_the_digest_is_of_the_bytes_in_order(tmp_path):
     assert len({weights_digest(p) for p in ([a], [b], [a, b], [b, a])}) == 4
     with pytest.raises(MissingWeightsError):
         weights_digest([tmp_path / "d"])
+
+
+@pytest.mark.parametrize(
+    "channels",
+    [("flair",), ("t1w",), ("t1w", "flair"), ("flair", "t2w"), ("t2w", "flair", "t1w")],
+    ids="-".join,
+)
+def test_on_other_channels_a_network_says_what_it_says_when_the_rest_is_missing(
+    channels, save_member, tmp_path
+):
+    module, facts = load_network(save_member(tmp_path / "m.safetensors"))
+    made = with_channels(module, facts, facts.network.model_copy(update={"channels": channels}))
+    drawn = torch.randn(len(channels), 16, 16, 16, generator=torch.Generator().manual_seed(1))
+    images = dict(zip(channels, drawn, strict=True))
+    seen = torch.stack([images.get(m, torch.zeros(16, 16, 16)) for m in facts.network.channels])
+    with torch.no_grad():
+        assert torch.allclose(made(drawn[None]), module(seen[None]), atol=1e-5)
+
+
+def test_weights_of_another_network_are_refused(save_member, tmp_path):
+    module, facts = load_network(save_member(tmp_path / "m.safetensors"))
+    for change in ({"features": (4, 16)}, {"channels": ("dwi",)}):
+        with pytest.raises(EngineError, match="another network"):
+            with_channels(module, facts, facts.network.model_copy(update=change))
