@@ -8,6 +8,7 @@ runs: runs
 channels: [flair, t1w]         # the first one is always needed, the others may be absent
 spacing_mm: [1, 1, 1]
 patch: [64, 64, 64]
+window: [96, 96, 96]           # of inference; more context than the patch
 batch: 2
 steps_per_epoch: 100
 epochs: 30

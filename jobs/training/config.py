@@ -184,6 +184,9 @@ class TrainConfig(_Section):
     """Channels without which a subject is left out; the first alone when empty."""
     spacing_mm: Spacing = (1.0, 1.0, 1.0)
     patch: Edges = (64, 64, 64)
+    window: Edges | None = None
+    """Of inference, in validation and in the engine; the patch's when None. A larger one than the
+    patch sees more context, and fewer edges."""
     batch: int = Field(default=2, ge=1)
     lesion_share: Share = 0.65
     """Of patches that are centred on a lesion; the others anywhere in the brain."""
@@ -233,8 +236,9 @@ class TrainConfig(_Section):
             raise ValueError(f"channels must be one or more distinct modalities: {self.channels}")
         if strange := set(self.required) - set(self.channels):
             raise ValueError(f"required names no channel: {sorted(strange)}")
-        if any(edge % self.spec.divisor for edge in self.patch):
-            raise ValueError(f"patch {self.patch} must be multiples of {self.spec.divisor}")
+        for name, edges in (("patch", self.patch), ("window", self.window or self.patch)):
+            if any(edge < 1 or edge % self.spec.divisor for edge in edges):
+                raise ValueError(f"{name} {edges} must be multiples of {self.spec.divisor}")
         return self
 
     @property

@@ -196,6 +196,7 @@ def _facts(config: TrainConfig, recipe: str, cohort: Cohort) -> Facts:
         required=config.needed,
         spacing_mm=config.spacing_mm,
         patch=config.patch,
+        window=config.window,
         threshold=config.threshold,
         recipe=recipe,
         notes={

@@ -125,12 +125,11 @@ def test_patience_ends_a_run_and_everybody_may_train(study, tmp_path):
     assert found.progress.ended == "no better Dice in 1 validations"
     assert found.progress.step < 9
     path = write_config(
-        tmp_path / "all.yaml", study, epochs=1, split={"rule": "all"}, network={
-            "features": [4, 8, 8], "strides": [2, 2], "deep_supervision": True,
-        },
+        tmp_path / "all.yaml", study, epochs=1, split={"rule": "all"}, window=[24, 24, 24],
+        network={"features": [4, 8, 8], "strides": [2, 2], "deep_supervision": True},
     )  # fmt: skip
     found = train(read_train_config(path))
-    assert found.files.best.exists()
+    assert load_network(found.files.best)[1].window == (24, 24, 24)
     assert not (found.files.folder / "validation.csv").exists()
 
 
@@ -138,7 +137,8 @@ def test_patience_ends_a_run_and_everybody_may_train(study, tmp_path):
     ("change", "says"),
     [
         ({"colour": 1}, "colour"),
-        ({"patch": [16, 16, 15]}, "multiples of 2"),
+        ({"patch": [16, 16, 15]}, "patch .* multiples of 2"),
+        ({"window": [24, 24, 15]}, "window .* multiples of 2"),
         ({"channels": ["flair", "flair"]}, "distinct"),
         ({"required": ["t2w"]}, "t2w"),
         ({"split": {"rule": "subjects"}}, "validation"),
