@@ -65,7 +65,7 @@ class UnetOptions(EngineOptions):
     device : {"auto", "cpu", "cuda"}
         ``auto``: a GPU where there is one.
     batch : int
-        Windows at once; 0: 2 on a CPU, 8 on a GPU.
+        Windows at once; 0: 1 on a CPU, 8 on a GPU.
     """
 
     weights: tuple[Path, ...] = ()
@@ -90,7 +90,7 @@ class Unet(Segmenter):
     """An ensemble of residual 3D U-Nets."""
 
     name: ClassVar[str] = "unet"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
 
     def __init__(self, options: UnetOptions) -> None:
         self.options = options

@@ -66,7 +66,7 @@ class How:
     @property
     def windows_at_once(self) -> int:
         """The batch that is meant."""
-        return self.batch or (8 if self.device == "cuda" else 2)
+        return self.batch or (8 if self.device == "cuda" else 1)
 
     @property
     def dtype(self) -> torch.dtype:
