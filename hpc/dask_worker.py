@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+import dask
+
 from hpc.attempt import LIMIT, Attempt, begin
 from hpc.execute import execute
 from hpc.origin import check_origin
@@ -39,7 +41,12 @@ def do_batch(study: str, run: str, batch: str, asked: Sequence[Asked]) -> list[A
     folder, bench = _open(study, run)
     units = [parse_key(key, fingerprint) for key, fingerprint, _, _ in asked]
     attempt = begin(folder, batch, units, os.environ.get(LOG, ""))
-    with LedgerFile(folder.study.ledger.folder, attempt.task, provenance(folder.study)) as ledger:
+    with (
+        # What a unit computes with dask stays here: in a task dask's default is the cluster, where
+        # it would wait for others, and be lost when this worker has had its time.
+        dask.config.set(scheduler="threads"),
+        LedgerFile(folder.study.ledger.folder, attempt.task, provenance(folder.study)) as ledger,
+    ):
         return [
             _do(bench, ledger, attempt, unit, again=again, after=after)
             for unit, (_, _, again, after) in zip(units, asked, strict=True)
