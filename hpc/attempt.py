@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections import Counter
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,9 @@ from lamstore.units import Unit
 LIMIT = 3
 """So many workers may one unit kill."""
 
+NANNY_S = 10.0
+"""How long the nanny of a dead worker may take to say how it died."""
+
 
 @dataclass(frozen=True)
 class Attempt:
@@ -35,16 +38,14 @@ class Attempt:
     number : int
         From 1.
     settled : mapping of unit key to the word of an earlier attempt
-    blamed : mapping of unit key to the number of workers that died at it
-    killers : mapping of unit key to the cause of the last such death
+    deaths : mapping of unit key to the numbers of the attempts that died at it
     """
 
     run: RunFolder
     batch: str
     number: int
     settled: Mapping[str, Entry] = field(default_factory=dict)
-    blamed: Mapping[str, int] = field(default_factory=dict)
-    killers: Mapping[str, str] = field(default_factory=dict)
+    deaths: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @property
     def task(self) -> str:
@@ -55,6 +56,18 @@ class Attempt:
     def superseded(self) -> bool:
         """Whether a later attempt has begun: this one was taken for dead and must not write."""
         return _marker(self.run, self.batch, self.number + 1).exists()
+
+    def cause_of_death(self, unit: str) -> str:
+        """Why the last worker died at a unit; waits for its nanny, who may not have said it yet.
+
+        The scheduler sees the connection break, and may have another worker begin the next attempt
+        before the nanny of the dead one has written a word.
+        """
+        marker = _marker(self.run, self.batch, self.deaths[unit][-1])
+        give_up = time.monotonic() + NANNY_S
+        while (cause := _cause(marker)) is None and time.monotonic() < give_up:
+            time.sleep(0.1)
+        return cause or "worker died"
 
 
 def begin(run: RunFolder, batch: str, units: Sequence[Unit], log: str = "") -> Attempt:
@@ -68,15 +81,13 @@ def begin(run: RunFolder, batch: str, units: Sequence[Unit], log: str = "") -> A
     note = {"host": socket.gethostname(), "pid": os.getpid(), "log": log}
     number = _mark(run, batch, orjson.dumps(note))
     settled: dict[str, Entry] = {}
-    blamed: Counter[str] = Counter()
-    killers: dict[str, str] = {}
+    deaths: dict[str, list[int]] = {}
     for earlier in range(1, number):
         settled |= _words(run, batch, earlier)
         culprit = next((unit.key for unit in units if unit.key not in settled), None)
         if culprit is not None:
-            blamed[culprit] += 1
-            killers[culprit] = _cause(_marker(run, batch, earlier))
-    return Attempt(run, batch, number, settled, blamed, killers)
+            deaths.setdefault(culprit, []).append(earlier)
+    return Attempt(run, batch, number, settled, deaths)
 
 
 def settled(run: RunFolder, batch: str) -> dict[str, Entry]:
@@ -135,14 +146,18 @@ def attempt_log(run: RunFolder, task: str) -> Path | None:
     return log if log.is_file() else None
 
 
-def _cause(marker: Path) -> str:
-    """Why the process of an attempt died, by what its nanny said."""
+def _cause(marker: Path) -> str | None:
+    """Why the process of an attempt died, by what its nanny said; None while she has not."""
     note = orjson.loads(marker.read_bytes() or b"{}")
     log, pid = note.get("log", ""), note.get("pid", 0)
     if not log or not Path(log).exists():
         return "worker died"
-    for line in Path(log).read_text(errors="replace").splitlines():
-        budget = f"pid={pid})" in line and "exceeded" in line
-        if budget or (f"process {pid} was killed by signal 9" in line):
-            return "out of memory"
-    return "worker died"
+    said = Path(log).read_text(errors="replace").splitlines()
+    if any(f"pid={pid})" in line and "exceeded" in line for line in said):
+        return "out of memory"
+    ends = [
+        line for line in said if f"rocess {pid} was killed" in line or f"rocess {pid} exit" in line
+    ]
+    if not ends:
+        return None
+    return "out of memory" if "by signal 9" in ends[-1] else "worker died"

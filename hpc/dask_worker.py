@@ -79,7 +79,7 @@ def _do(
         return known_answer(unit.key, known)
     if attempt.superseded:
         raise ExecutorError(f"batch {attempt.batch} was begun again elsewhere")
-    if attempt.blamed.get(unit.key, 0) >= LIMIT:
+    if len(attempt.deaths.get(unit.key, ())) >= LIMIT:
         record = failed(unit, _killer(attempt, unit), 0.0)
         ledger.append(record, after)
     else:
@@ -100,6 +100,6 @@ def known_answer(key: str, word: Entry) -> Answer:
 
 
 def _killer(attempt: Attempt, unit: Unit) -> dict[str, str]:
-    cause = attempt.killers[unit.key]
-    message = f"the worker died {attempt.blamed[unit.key]} times at this unit ({cause})"
+    cause = attempt.cause_of_death(unit.key)
+    message = f"the worker died {len(attempt.deaths[unit.key])} times at this unit ({cause})"
     return {"type": "KilledWorker", "message": message, "cause": cause, "traceback": ""}

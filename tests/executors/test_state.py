@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -167,10 +169,34 @@ def test_unit_at_which_workers_die_is_found_among_its_batch(run):
                 ledger.append(done_at(INFER[0]))
                 ledger.append(Record(INFER[1], "started", 201.0))
     assert set(attempt.settled) == {INFER[0].key}
-    assert attempt.blamed == {INFER[1].key: LIMIT}
+    assert attempt.deaths == {INFER[1].key: [1, 2, 3]}
+    assert len(attempt.deaths[INFER[1].key]) == LIMIT
     assert not attempt.superseded
     begin(run, "batch", INFER)
     assert attempt.superseded
+
+
+@pytest.mark.parametrize(
+    ("end", "cause"),
+    [
+        ("was killed by signal 9", "out of memory"),
+        ("was killed by signal 11", "worker died"),
+        ("exited with status 1", "worker died"),
+    ],
+)
+def test_cause_of_a_death_is_waited_for_when_the_next_attempt_begins_first(
+    run, tmp_path, end, cause
+):
+    log = tmp_path / "worker.log"
+    log.write_text("begin\n")
+    begin(run, "batch", INFER, str(log))
+    attempt = begin(run, "batch", INFER, str(log))
+    nanny = threading.Timer(
+        0.3, log.write_text, [f"distributed.nanny - INFO - Worker process {os.getpid()} {end}\n"]
+    )
+    nanny.start()
+    assert attempt.cause_of_death(INFER[0].key) == cause
+    nanny.join()
 
 
 def test_runs_that_make_good_are_numbered(run):
