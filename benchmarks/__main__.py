@@ -1,4 +1,4 @@
-"""Run every comparison and write benchmarks/README.md."""
+"""Run every comparison and write benchmarks/README.md; or, by name, some of them, and print."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import (
@@ -34,19 +34,20 @@ are this machine's; the ratios travel better.
 """
 
 
-def rows(work: Path) -> Iterator[Row]:
-    """Every row, in the order of the table."""
-    yield from volumes.reading(DATA, work)
-    yield from volumes.files_per_scan(work)
-    yield from cohort.opening(work)
-    yield from cohort.planning(work)
-    yield from science.metrics(DATA)
-    yield from unet_inference.inference(DATA)
-    yield from volumes.ingesting(DATA, work)
-    yield from patches.patches(DATA, work)
-    yield from dicom_reading.rows(work)
-    yield from spine.rows(work)
-    yield from cluster.rows(work)
+PARTS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    "reading": lambda work: volumes.reading(DATA, work),
+    "files": volumes.files_per_scan,
+    "opening": cohort.opening,
+    "planning": cohort.planning,
+    "metrics": lambda work: science.metrics(DATA),
+    "unet": lambda work: unet_inference.inference(DATA),
+    "ingest": lambda work: volumes.ingesting(DATA, work),
+    "patches": lambda work: patches.patches(DATA, work),
+    "dicom": dicom_reading.rows,
+    "spine": spine.rows,
+    "cluster": cluster.rows,
+}
+"""In the order of the table."""
 
 
 def render(found: Iterable[Row]) -> str:
@@ -64,22 +65,28 @@ def render(found: Iterable[Row]) -> str:
     return "\n".join([INTRODUCTION, *table, "", f"Measured {when} on {machine}; {libraries}.", ""])
 
 
-def main() -> int:
-    """Measure and write."""
+def main(names: Sequence[str]) -> int:
+    """Measure; write the table when all of it was asked for."""
     if not DATA.exists():
-        print(
-            f"there are no images at {DATA}\n  try: LAMSTORE_DATA=DIR make bench", file=sys.stderr
-        )
-        return 2
+        return _refused(f"there are no images at {DATA}", "LAMSTORE_DATA=DIR make bench")
+    if unknown := [name for name in names if name not in PARTS]:
+        known = " ".join(PARTS)
+        return _refused(f"no benchmark is called {unknown[0]}", f"python -m benchmarks [{known}]")
     found = []
     with tempfile.TemporaryDirectory(prefix="lamstore-bench-") as work:
-        for row in rows(Path(work)):
+        for row in (row for name in names or PARTS for row in PARTS[name](Path(work))):
             print(f"{row.what}: {row.ours} | {row.theirs} | {row.ratio} (to reach {row.target})")
             found.append(row)
-    (HERE / "README.md").write_text(render(found), encoding="utf-8")
-    print(f"written: {HERE / 'README.md'}")
+    if not names:
+        (HERE / "README.md").write_text(render(found), encoding="utf-8")
+        print(f"written: {HERE / 'README.md'}")
     return 0
 
 
+def _refused(message: str, remedy: str) -> int:
+    print(f"{message}\n  try: {remedy}", file=sys.stderr)
+    return 2
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,7 +1,7 @@
 """What does a unit cost beside its work, on a real SLURM cluster, and what does looking cost?
 
 The cluster is that of the tests: two nodes of one processor on this machine. Peers run in the same
-minutes on the same cluster. ``python -m benchmarks.cluster`` prints these rows alone.
+minutes on the same cluster. ``python -m benchmarks cluster`` prints these rows alone.
 """
 
 from __future__ import annotations
@@ -200,17 +200,3 @@ def _processor_s() -> float:
     """What processes that this one waited for have used: on a busy machine the truer time."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def main() -> None:
-    """Print the rows."""
-    with tempfile.TemporaryDirectory(prefix="lamstore-bench-") as work:
-        for row in rows(Path(work)):
-            print(
-                f"{row.what}: {row.ours} | {row.theirs} | {row.ratio} (to reach {row.target})",
-                flush=True,
-            )
-
-
-if __name__ == "__main__":
-    main()

@@ -88,11 +88,3 @@ def _written(folder: Path, seed: int) -> Path:
         ds["PixelData"].VR = "OW"
         pydicom.dcmwrite(folder / f"{z}.dcm", ds, enforce_file_format=True)
     return folder
-
-
-if __name__ == "__main__":
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix="lamstore-bench-") as place:
-        for row in rows(Path(place)):
-            print(row)

@@ -175,11 +175,3 @@ def _ours(folder: Path) -> int:
 def _own(folder: Path, engine: VertebraHeatmap) -> str:
     shape = located(folder, engine)[0].heatmap.shape[-3:]
     return f"{shape[0]}×{shape[1]}"
-
-
-if __name__ == "__main__":
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix="lamstore-bench-") as place:
-        for row in rows(Path(place)):
-            print(row)
