@@ -56,7 +56,7 @@ def inference(data: Path) -> Iterator[Row]:
         member = Member(network, FACTS, how)
 
         def run() -> np.ndarray:
-            view = view_of(images, brain, grid, FACTS.spacing_mm, FACTS.patch, how)
+            view = view_of(images, brain, grid, FACTS, how)
             return member.probabilities(view)[0]
 
         return run

@@ -45,10 +45,12 @@ class UnetOptions(EngineOptions):
     overlap : float
         Of neighbouring windows, as a share of their edges.
     scan : {"brain", "volume"}
-        Lay the windows over the brain's bounding box: the field of view decides nothing, and it
-        is 2.5 times as fast. Or over the whole image, where MONAI's sliding window lays them.
+        Lay the windows over the brain's bounding box, fitted to it: the field of view decides
+        nothing, and it is several times as fast. Or over the whole image, where MONAI's sliding
+        window lays them.
     window : three ints or None
-        Edges of a window in voxels of the training grid; what the weights say when None.
+        Edges of a window in voxels of the training grid, just so. When None what the weights say;
+        with `scan` "brain" up to a sixth more or less, so that few and small windows suffice.
     flips : {"none", "mean", "members"}
         Look again at windows mirrored along each of `flip_axes`: not at all, averaged into the
         member, or as members of their own.
@@ -90,7 +92,7 @@ class Unet(Segmenter):
     """An ensemble of residual 3D U-Nets."""
 
     name: ClassVar[str] = "unet"
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
 
     def __init__(self, options: UnetOptions) -> None:
         self.options = options
@@ -263,9 +265,10 @@ class Unet(Segmenter):
         views: dict[object, View] = {}
         found = []
         for member in self._loaded:
-            key = (member.facts.spacing_mm, member.window)
+            facts = member.facts
+            key = (facts.spacing_mm, facts.tried_window, facts.network.divisor)
             if key not in views:
-                views[key] = view_of(images, inputs.brainmask, inputs.grid, *key, self._how())
+                views[key] = view_of(images, inputs.brainmask, inputs.grid, facts, self._how())
             looks = member.probabilities(views[key])
             apart = self.options.flips == "members"
             found.append(looks if apart else looks.mean(axis=0, keepdims=True))

@@ -33,6 +33,5 @@ class Predictor:
 
     def __call__(self, scan: Scan) -> NDArray[np.float32]:
         """Lesion probability (x, y, z) of a scan on its own grid; 0 outside the brain."""
-        member, spacing_mm = self._member, self._member.facts.spacing_mm
-        view = view_of(scan.images, scan.brain, scan.grid, spacing_mm, member.window, self._how)
-        return np.asarray(member.probabilities(view)[0])
+        view = view_of(scan.images, scan.brain, scan.grid, self._member.facts, self._how)
+        return np.asarray(self._member.probabilities(view)[0])

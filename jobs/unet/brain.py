@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from jobs.metrics.components import Box, bounding_box
 from jobs.unet.fast import fast_on_cpu
-from jobs.unet.inference import Triple, Windows, flipped
+from jobs.unet.inference import Triple, Windows, fitted, flipped
 from jobs.unet.normalize import brain_scale, normalized
 from jobs.unet.resample import Placement
 from jobs.unet.weights import Facts
@@ -42,12 +42,12 @@ class How:
         Of neighbouring windows, as a share of their edges.
     scan : {"brain", "volume"}
         Over what the windows are laid: over the brain's bounding box, so that the field of view
-        around the head decides nothing; or, as MONAI does it, over the whole array. Either way
-        windows without brain are left out.
+        around the head decides nothing, and fitted to it; or, as MONAI does it, over the whole
+        array. Either way windows without brain are left out.
     flips : tuple of {0, 1, 2}
         Axes (towards R, A, S) along which the network looks again at mirrored windows.
     window : (3,) tuple of int, optional
-        Edges of a window; what the weights say when None.
+        Edges of a window, just so; about what the weights say when None.
     batch : int
         Windows at once; 2 on a CPU (1 is where torch does not choose oneDNN) and 8 on a GPU
         when 0.
@@ -108,20 +108,18 @@ def view_of(
     images: Images,
     brain: NDArray[np.bool_],
     grid: Grid,
-    spacing_mm: Spacing,
-    window: Triple,
+    facts: Facts,
     how: How,
 ) -> View:
-    """Images of one subject as networks of one training grid see them.
+    """Images of one subject as networks of one training grid and window see them.
 
     Parameters
     ----------
     images : mapping of modality to (x, y, z) float32 ndarray
     brain : (x, y, z) bool ndarray
     grid : Grid
-    spacing_mm : three floats
-        Of the training grid.
-    window : three ints
+    facts : Facts
+        Of any of these networks.
     how : How
 
     Raises
@@ -137,18 +135,28 @@ def view_of(
     x, y, z = brain.shape
     box = found if how.scan == "brain" else (slice(0, x), slice(0, y), slice(0, z))
     inside = np.ascontiguousarray(brain[box])
-    placement = Placement.of(grid, inside.shape, spacing_mm)
+    placement = Placement.of(grid, inside.shape, facts.spacing_mm)
     on_grid = np.ascontiguousarray(placement.mask_to_training(inside))
     if not on_grid.any():
         raise EngineError(
             "The brain mask vanishes on the grid of the model.",
             got=f"{np.count_nonzero(inside)} voxels of {grid.spacing_mm} mm",
-            expected=f"a brain that fills voxels of {spacing_mm} mm",
+            expected=f"a brain that fills voxels of {facts.spacing_mm} mm",
             remedy="look at the brain mask",
         )
     seen = {m: _seen(m, image[box], inside, placement) for m, image in images.items()}
-    windows = Windows.over(on_grid, window, how.overlap, torch.device(how.device))
+    windows = Windows.over(
+        on_grid, _window(on_grid, facts, how), how.overlap, torch.device(how.device)
+    )
     return View(brain.shape, box, inside, placement, on_grid, seen, windows)
+
+
+def _window(brain: NDArray[np.bool_], facts: Facts, how: How) -> Triple:
+    """Edges of a window: those that somebody named, or about what the weights were tried with."""
+    if how.window is not None or how.scan == "volume":
+        return how.window or facts.tried_window
+    x, y, z = brain.shape
+    return fitted((x, y, z), facts.tried_window, how.overlap, facts.network.divisor)
 
 
 def _seen(
@@ -186,11 +194,6 @@ class Member:
             self._network = fast_on_cpu(network, how.dtype)
         else:
             self._network = copy.deepcopy(network).eval().to(how.device)
-
-    @property
-    def window(self) -> Triple:
-        """Edges of its windows."""
-        return self._how.window or self.facts.window or self.facts.patch
 
     def probabilities(self, view: View) -> NDArray[np.float32]:
         """(look, x, y, z) on the subject's grid, 0 outside the brain.
@@ -248,6 +251,6 @@ def probability(
     """
     member = Member(network, facts, how)
     wanted = {m: image for m, image in images.items() if m in facts.network.channels}
-    view = view_of(wanted, brain, grid, facts.spacing_mm, member.window, how)
+    view = view_of(wanted, brain, grid, facts, how)
     mean: NDArray[np.float32] = member.probabilities(view).mean(axis=0)
     return mean

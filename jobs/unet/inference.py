@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 
 import numpy as np
 import torch
@@ -23,6 +24,34 @@ from jobs.metrics.components import bounding_box
 Triple = tuple[int, int, int]
 Predictor = Callable[[Tensor], Tensor]
 """(batch, channel, x, y, z) windows to logits (batch, 1, x, y, z)."""
+
+
+def fitted(shape: Triple, window: Triple, overlap: float, divisor: int) -> Triple:
+    """Edges of the windows that cover an array with the fewest voxels to look at.
+
+    As few windows as those a sixth larger than `window` would be, and each as small as then
+    suffices, but at most a sixth smaller: a network that was tried with windows of one size has to
+    be run with windows about as large.
+
+    Parameters
+    ----------
+    shape, window : (3,) tuple of int
+    overlap : float
+        Least share of their edges that neighbours have in common.
+    divisor : int
+        What edges must be multiples of.
+    """
+    x, y, z = (_edge(n, w, overlap, divisor) for n, w in zip(shape, window, strict=True))
+    return x, y, z
+
+
+def _edge(length: int, edge: int, overlap: float, divisor: int) -> int:
+    most = max(edge * 7 // 6 // divisor, 1) * divisor
+    least = ceil(edge * 5 / 6 / divisor) * divisor
+    step = max(int(most * (1 - overlap)), 1)
+    count = max(ceil((length - most) / step), 0) + 1
+    enough = ceil(length / (count - (count - 1) * overlap) / divisor) * divisor
+    return min(max(enough, least), most)
 
 
 def scan(shape: Triple, window: Triple, overlap: float) -> tuple[list[Triple], Triple]:

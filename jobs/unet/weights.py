@@ -68,12 +68,17 @@ class Facts(BaseModel):
     def _consistent(self) -> Facts:
         if strange := set(self.required) - set(self.network.channels):
             raise ValueError(f"required names no channel: {sorted(strange)}")
-        for name, edges in (("patch", self.patch), ("window", self.window or self.patch)):
+        for name, edges in (("patch", self.patch), ("window", self.tried_window)):
             if any(edge < 1 or edge % self.network.divisor for edge in edges):
                 raise ValueError(f"{name} {edges} must be multiples of {self.network.divisor}")
         if min(self.spacing_mm) <= 0:
             raise ValueError(f"spacing_mm must be positive, got {self.spacing_mm}")
         return self
+
+    @property
+    def tried_window(self) -> tuple[int, int, int]:
+        """Voxels of a window with which the network was tried: the patch where no other."""
+        return self.window or self.patch
 
     @property
     def needed(self) -> tuple[str, ...]:

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from monai.inferers import sliding_window_inference
 
 from jobs.unet.fast import fast_on_cpu
-from jobs.unet.inference import Windows, flipped
+from jobs.unet.inference import Windows, fitted, flipped, scan
 from jobs.unet.network import NetworkSpec, build_network, logits_of_heads
 
 PLAIN = NetworkSpec(channels=("flair", "t1w"), features=(4, 8, 8), strides=(2, 2))
@@ -59,6 +61,25 @@ def test_windows_without_brain_are_left_out():
     assert windows.starts == ((0, 0, 0),)
     with pytest.raises(ValueError, match="empty"):
         Windows.over(np.zeros((8, 8, 8), bool), (8, 8, 8), 0.0, CPU)
+
+
+@given(
+    shape=st.tuples(*[st.integers(1, 300)] * 3),
+    window=st.tuples(*[st.integers(2, 16).map(lambda n: 8 * n)] * 3),
+    overlap=st.sampled_from([0.0, 0.25, 0.5]),
+)
+def test_fitted_windows_are_few_and_about_as_large_as_was_asked(shape, window, overlap):
+    found = fitted(shape, window, overlap, 8)
+    assert all(edge % 8 == 0 for edge in found)
+    assert all(w * 5 / 6 <= e <= max(w * 7 / 6, w) for e, w in zip(found, window, strict=True))
+    assert len(scan(shape, found, overlap)[0]) <= len(scan(shape, window, overlap)[0])
+
+
+def test_fitted_windows_of_a_head():
+    assert fitted((127, 160, 126), (96, 96, 96), 0.25, 8) == (80, 96, 80)
+    # 96 would take three along y.
+    assert fitted((131, 180, 147), (96, 96, 96), 0.25, 8) == (80, 104, 88)
+    assert len(scan((131, 180, 147), (80, 104, 88), 0.25)[0]) == 8
 
 
 def test_mirrored_windows_are_turned_back():
