@@ -5,10 +5,11 @@ A geometric model of lumbar spines, normal and transitional, with every level's 
     generate_lumbar(draw_spec(seed, "normal"))
 """
 
+from jobs.heatmaps import LEVELS
 from jobs.lumbar.centroids import write_centroids
 from jobs.lumbar.draw import draw_spec
 from jobs.lumbar.lumbar import Lumbar, generate_lumbar
-from jobs.lumbar.spec import KINDS, LEVELS, VERTEBRAE, Coverage, Kind, LumbarSpec
+from jobs.lumbar.spec import KINDS, VERTEBRAE, Coverage, Kind, LumbarSpec
 from jobs.lumbar.write import LumbarStudy, default_lumbar_cohort, write_rsna
 
 __all__ = [

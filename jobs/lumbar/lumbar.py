@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.heatmaps import LEVELS
 from jobs.lumbar.bodies import paint_bodies, paint_discs
 from jobs.lumbar.canal import paint_canal, paint_foramina, place_canal
 from jobs.lumbar.canvas import Canvas
@@ -19,7 +20,7 @@ from jobs.lumbar.chain import Chain, Vector, place_chain
 from jobs.lumbar.posterior import paint_posterior, paint_transverse
 from jobs.lumbar.scanner import acquire
 from jobs.lumbar.soft import Outline, paint_soft, place_outline
-from jobs.lumbar.spec import LEVELS, Kind, LumbarSpec
+from jobs.lumbar.spec import Kind, LumbarSpec
 from jobs.phantom.noise import spline_noise
 from jobs.phantom.shapes import Field
 

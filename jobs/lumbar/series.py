@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.heatmaps import LEVELS
 from jobs.lumbar.canvas import Canvas
 from jobs.lumbar.chain import Vector, place_chain
 from jobs.lumbar.lumbar import Lumbar, grid_affine, render, sagittal_canvas, scanner_affine
 from jobs.lumbar.scanner import acquire
 from jobs.lumbar.soft import place_outline
-from jobs.lumbar.spec import LEVELS, Contrast, LumbarSpec
+from jobs.lumbar.spec import Contrast, LumbarSpec
 
 T1 = Contrast(
     csf=0.13,

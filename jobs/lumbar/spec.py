@@ -21,7 +21,6 @@ Union = Literal["free", "joint", "fused"]
 """How a transverse process meets the sacral ala."""
 
 KINDS: tuple[Kind, ...] = ("normal", "sacralized", "lumbarized", "four_lumbar", "six_lumbar")
-LEVELS = ("l1_l2", "l2_l3", "l3_l4", "l4_l5", "l5_s1")
 VERTEBRAE = tuple(
     f"{region}{n}"
     for region, numbers in (("T", range(6, 13)), ("L", range(1, 6)), ("S", range(1, 6)))

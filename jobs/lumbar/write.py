@@ -14,12 +14,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jobs.heatmaps import LEVELS
 from jobs.lumbar.centroids import write_centroids
 from jobs.lumbar.dicom import write_series
 from jobs.lumbar.draw import draw_spec
 from jobs.lumbar.lumbar import Lumbar, generate_lumbar
 from jobs.lumbar.series import Series, study_series
-from jobs.lumbar.spec import LEVELS, Kind, LumbarSpec
+from jobs.lumbar.spec import Kind, LumbarSpec
 from lamstore.errors import ConfigError
 
 Split = Literal["train", "valid"]
