@@ -12,6 +12,7 @@ from jobs.unet.inference import Windows, fitted, flipped, scan
 from jobs.unet.network import NetworkSpec, build_network, logits_of_heads
 
 PLAIN = NetworkSpec(channels=("flair", "t1w"), features=(4, 8, 8), strides=(2, 2))
+FULL = PLAIN.model_copy(update={"strides": (1, 2)})
 DEEP = PLAIN.model_copy(update={"deep_supervision": True})
 CPU = torch.device("cpu")
 
@@ -92,7 +93,7 @@ def test_mirrored_windows_are_turned_back():
     assert flipped(plain, None) is plain
 
 
-@pytest.mark.parametrize("spec", [PLAIN, DEEP, PLAIN.model_copy(update={"norm": "batch"})])
+@pytest.mark.parametrize("spec", [PLAIN, FULL, DEEP, PLAIN.model_copy(update={"norm": "batch"})])
 @pytest.mark.parametrize("batch", [1, 2])
 def test_the_fast_network_is_the_same_network(spec, batch):
     plain = network(spec)
@@ -104,6 +105,16 @@ def test_the_fast_network_is_the_same_network(spec, batch):
         got = fast(windows.contiguous(memory_format=torch.channels_last_3d))
         torch.testing.assert_close(got, plain(windows), atol=1e-4, rtol=1e-4)
     assert all(torch.equal(before[n], t) for n, t in plain.state_dict().items())
+
+
+@pytest.mark.parametrize("shape", [(15, 13, 17), (16, 14, 18), (16, 14, 17)])
+def test_the_fast_network_takes_windows_of_any_edge_that_the_plain_one_takes(shape):
+    plain = network(PLAIN.model_copy(update={"strides": (1, 1)}))
+    windows = torch.randn(1, 2, *shape)
+    fast = fast_on_cpu(plain, torch.float32)
+    with torch.inference_mode():
+        got = fast(windows.contiguous(memory_format=torch.channels_last_3d))
+        torch.testing.assert_close(got, plain(windows), atol=1e-4, rtol=1e-4)
 
 
 def test_statistics_hold_over_many_voxels():
