@@ -49,8 +49,7 @@ class How:
     window : (3,) tuple of int, optional
         Edges of a window, just so; about what the weights say when None.
     batch : int
-        Windows at once; 2 on a CPU (1 is where torch does not choose oneDNN) and 8 on a GPU
-        when 0.
+        Windows at once; 1 on a CPU and 8 on a GPU when 0.
     precision : {"float32", "bfloat16", "float16"}
     device : {"cpu", "cuda"}
     """
