@@ -152,12 +152,9 @@ def _cause(marker: Path) -> str | None:
     log, pid = note.get("log", ""), note.get("pid", 0)
     if not log or not Path(log).exists():
         return "worker died"
-    said = Path(log).read_text(errors="replace").splitlines()
-    if any(f"pid={pid})" in line and "exceeded" in line for line in said):
+    said = Path(log).read_text(errors="replace")
+    budget = any(f"pid={pid})" in line and "exceeded" in line for line in said.splitlines())
+    if budget or f"process {pid} was killed by signal 9" in said:
         return "out of memory"
-    ends = [
-        line for line in said if f"rocess {pid} was killed" in line or f"rocess {pid} exit" in line
-    ]
-    if not ends:
-        return None
-    return "out of memory" if "by signal 9" in ends[-1] else "worker died"
+    ended = f"process {pid} was killed" in said or f"process {pid} exited" in said
+    return "worker died" if ended else None
