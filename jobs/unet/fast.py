@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 _CACHED = 1 << 18
 """Values that are normalized together: what is made of them on the way stays in a core's cache."""
@@ -29,8 +30,11 @@ _CACHED = 1 << 18
 _FEW = 4
 """Output channels up to which a transposed convolution is better done as `_Interleaved`."""
 
-_ONE = (3, 3, 3), (1, 1, 1), (1, 1, 1), (1, 1, 1), 1
+_SAME = (3, 3, 3), (1, 1, 1), (1, 1, 1), (1, 1, 1), 1
 """Kernel, stride, padding, dilation and groups of a convolution that `_InEights` can do."""
+
+_DOUBLING = (3, 3, 3), (2, 2, 2), (1, 1, 1), (1, 1, 1), 1
+"""The same of a transposed one that `_Interleaved` can do."""
 
 
 def fast_on_cpu(network: nn.Module, dtype: torch.dtype) -> nn.Module:
@@ -65,9 +69,9 @@ def _replace_within(module: nn.Module) -> None:
 
 def _better(child: nn.Module) -> nn.Module | None:
     if type(child) is nn.Conv3d and child.padding_mode == "zeros":
-        ends = child.out_channels == 1 and _how(child) == _ONE
+        ends = child.out_channels == 1 and _kind(child) == _SAME
         return _InEights(child.weight, child.bias) if ends else _Convolution(child)
-    if type(child) is nn.ConvTranspose3d and child.out_channels == 1 and _how(child) == _ONE:
+    if type(child) is nn.ConvTranspose3d and child.out_channels == 1 and _kind(child) == _SAME:
         return _InEights(child.weight.flip(2, 3, 4).transpose(0, 1), child.bias)
     if type(child) is nn.ConvTranspose3d and _is_doubling(child) and child.out_channels <= _FEW:
         return _Interleaved(child)
@@ -153,16 +157,16 @@ class _InEights(nn.Module):
         with torch.no_grad():
             for parity, (a, b, c) in enumerate(product((0, 1), repeat=3)):
                 kernel[parity, :, a : a + 3, b : b + 3, c : c + 3] = weight[0]
-        self.plain = nn.Parameter(weight.detach().contiguous(memory_format=torch.channels_last_3d))
         self.weight = nn.Parameter(kernel.contiguous(memory_format=torch.channels_last_3d))
-        self.plain_bias = None if bias is None else nn.Parameter(bias.detach())
         self.bias = None if bias is None else nn.Parameter(bias.detach().repeat(8))
 
     def forward(self, x: Tensor) -> Tensor:
-        one = (1, 1, 1)
-        if any(edge % 2 for edge in x.shape[2:]):
-            return _convolved(x, self.plain, self.plain_bias, one, one, one, 1)
-        return _interleaved(_convolved(x, self.weight, self.bias, one, (2, 2, 2), one, 1), 1)
+        one, (d, h, w) = (1, 1, 1), x.shape[2:]
+        if d % 2 or h % 2 or w % 2:  # one more zero at the far end than the padding has
+            x = pad(x, (0, w % 2, 0, h % 2, 0, d % 2))
+        y = _convolved(x, self.weight, self.bias, one, (2, 2, 2), one, 1)
+        # A norm after this works in place, on dense memory alone.
+        return _interleaved(y, 1)[:, :, :d, :h, :w].contiguous(memory_format=torch.channels_last_3d)
 
 
 def _interleaved(y: Tensor, channels: int) -> Tensor:
@@ -172,7 +176,7 @@ def _interleaved(y: Tensor, channels: int) -> Tensor:
     return parts.reshape(n, 2 * d, 2 * h, 2 * w, channels).permute(0, 4, 1, 2, 3)
 
 
-def _how(child: nn.Conv3d | nn.ConvTranspose3d) -> tuple[object, ...]:
+def _kind(child: nn.Conv3d | nn.ConvTranspose3d) -> tuple[object, ...]:
     return child.kernel_size, child.stride, child.padding, child.dilation, child.groups
 
 
@@ -181,11 +185,4 @@ def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Ten
 
 
 def _is_doubling(child: nn.ConvTranspose3d) -> bool:
-    return (
-        child.kernel_size == (3, 3, 3)
-        and child.stride == (2, 2, 2)
-        and child.padding == (1, 1, 1)
-        and child.output_padding == (1, 1, 1)
-        and child.dilation == (1, 1, 1)
-        and child.groups == 1
-    )
+    return _kind(child) == _DOUBLING and child.output_padding == (1, 1, 1)
