@@ -46,7 +46,7 @@ class UnetOptions(EngineOptions):
         Of neighbouring windows, as a share of their edges.
     scan : {"brain", "volume"}
         Lay the windows over the brain's bounding box, fitted to it: the field of view decides
-        nothing, and it is several times as fast. Or over the whole image, where MONAI's sliding
+        nothing, and it is three times as fast. Or over the whole image, where MONAI's sliding
         window lays them.
     window : three ints or None
         Edges of a window in voxels of the training grid, just so. When None what the weights say;
@@ -266,7 +266,8 @@ class Unet(Segmenter):
         found = []
         for member in self._loaded:
             facts = member.facts
-            key = (facts.spacing_mm, facts.tried_window, facts.network.divisor)
+            window = self.options.window or (facts.tried_window, facts.network.divisor)
+            key = (facts.spacing_mm, window)
             if key not in views:
                 views[key] = view_of(images, inputs.brainmask, inputs.grid, facts, self._how())
             looks = member.probabilities(views[key])

@@ -29,7 +29,6 @@ from lamstore.grid import Grid
 Images = Mapping[str, NDArray[np.float32]]
 Precision = Literal["float32", "bfloat16", "float16"]
 Scan = Literal["brain", "volume"]
-Spacing = tuple[float, float, float]
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ Predictor = Callable[[Tensor], Tensor]
 
 
 def fitted(shape: Triple, window: Triple, overlap: float, divisor: int) -> Triple:
-    """Edges of the windows that cover an array with the fewest voxels to look at.
+    """Edges of the windows, few and small, that cover an array.
 
     As few windows as those a sixth larger than `window` would be, and each as small as then
     suffices, but at most a sixth smaller: a network that was tried with windows of one size has to
@@ -40,6 +40,11 @@ def fitted(shape: Triple, window: Triple, overlap: float, divisor: int) -> Tripl
         Least share of their edges that neighbours have in common.
     divisor : int
         What edges must be multiples of.
+
+    Returns
+    -------
+    (x, y, z) tuple of int
+        Larger than the array along an axis where that is shorter than the least edge.
     """
     x, y, z = (_edge(n, w, overlap, divisor) for n, w in zip(shape, window, strict=True))
     return x, y, z
