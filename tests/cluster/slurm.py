@@ -166,8 +166,12 @@ class Cluster:
         self._spawn(name, [*_as_machine(name, self.root / "hosts"), *command])
 
     def skip_requeue_delay(self, job: str) -> None:
-        """Let a requeued job start now: SLURM itself makes it wait two minutes (BeginTime)."""
-        self.run("scontrol", "update", f"jobid={job}", "starttime=now")
+        """Let a requeued job start in two seconds; SLURM itself makes it wait two minutes.
+
+        Not at once: in the second of the requeue a node takes the new start for the one that it was
+        just told to kill ("already killed, do not launch"), and the job ends FAILED, never begun.
+        """
+        self.run("scontrol", "update", f"jobid={job}", "starttime=now+2")
 
     def node_states(self) -> dict[str, str]:
         """State of each node as sinfo prints it: `idle`, `mixed`, `down*`, …"""

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,17 @@ def test_killed_node_takes_its_processes_along_and_its_job_is_requeued(cluster, 
     cluster.run("scancel", job)
     cluster.start_node(node)
     cluster.wait_until("node back", lambda: set(cluster.node_states().values()) == {"idle"})
+
+
+def test_job_requeued_and_let_go_at_once_runs_again(cluster, tmp_path):
+    for wait_s in (0.3, 0.5, 0.7):  # the controller starts jobs once a second, its restarts too
+        job = submit(cluster, tmp_path, 'test -n "$SLURM_RESTART_COUNT" || sleep 60')
+        await_state(cluster, job, "RUNNING")
+        time.sleep(wait_s)
+        cluster.run("scontrol", "requeue", job)
+        await_state(cluster, job, "PENDING")
+        cluster.skip_requeue_delay(job)
+        await_state(cluster, job, "COMPLETED")
 
 
 def test_clusters_do_not_accept_each_others_credentials(cluster, accounting_cluster, tmp_path):
