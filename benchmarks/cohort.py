@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from lamstore.grid import Grid
 from lamstore.ledger import Ledger, LedgerFile, done
 from lamstore.schema import EngineLayout, Layout
 from lamstore.store import Store
+from lamstore.units import Unit
 
 SUBJECTS = tuple(f"sub{i:05d}" for i in range(10_000))
 SHAPE = (182, 218, 182)
@@ -71,7 +72,7 @@ def _open_tree(path: Path, mask: np.ndarray) -> float:
     zarr.open_array(path, path=f"scan{GROUPS // 2:05d}/mask")[...] = mask
     begun = time.perf_counter()
     tree = xr.open_datatree(path, engine="zarr", consolidated=False, chunks={})
-    assert tree[f"scan{GROUPS // 2:05d}"]["mask"].values.sum() == mask.sum()
+    assert tree.children[f"scan{GROUPS // 2:05d}"].dataset["mask"].values.sum() == mask.sum()
     return time.perf_counter() - begun
 
 
@@ -119,13 +120,13 @@ def _manifest() -> Manifest:
     return Manifest(entries)
 
 
-def _write_ledger(folder: Path, wanted: object) -> None:
+def _write_ledger(folder: Path, wanted: Iterable[Unit]) -> None:
     """Records as long as real ones: 40 scalars, three checksums."""
     result = {f"some_metric_of_a_subject_{i}_mm3": 1234.56789 * i for i in range(40)}
     arrays = {f"engines/flair-zscore/{n}": "xxh3:" + "0" * 32 for n in ("mask", "p", "u")}
     folder.mkdir(parents=True)
     with (folder / "run-w01.jsonl").open("wb") as file:
-        for number, unit in enumerate(wanted):  # type: ignore[call-overload]
+        for number, unit in enumerate(wanted):
             if number % 100:
                 file.write(done(unit, result, arrays, 1.0).to_json())
 

@@ -78,8 +78,9 @@ class _Memory(PatchSource):
         affine = self.indexes[draw.subject].grid.matrix @ cut.to_subject(draw.centre)
         start = np.rint((affine - held.affine)[:3, 3] / np.diag(held.affine)[:3]).astype(int)
         x, y, z = (slice(a, a + n) for a, n in zip(start, cut.edges, strict=True))
-        image, label, brain = (v[:, x, y, z] for v in (held.image, held.label, held.brain))
-        return Patch(image, label, brain, held.present, affine, draw)
+        image, label, brain = held.image, held.label, held.brain
+        cut_out = (image[:, x, y, z], label[:, x, y, z], brain[:, x, y, z])
+        return Patch(*cut_out, held.present, affine, draw)
 
 
 class _Files(Dataset[Any]):
@@ -95,12 +96,12 @@ class _Files(Dataset[Any]):
 
     @cached_property
     def _load(self) -> Any:
-        from monai.transforms import LoadImage
+        from monai.transforms.io.array import LoadImage
 
         return LoadImage(reader="NibabelReader", image_only=True, ensure_channel_first=True)
 
     def __getitem__(self, number: int) -> list[torch.Tensor]:
-        from monai.transforms import SpatialCrop
+        from monai.transforms.croppad.array import SpatialCrop
 
         draw = self._source.draw(number)
         box = self._source.box(draw)

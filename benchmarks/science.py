@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-import nibabel as nib
 import numpy as np
+from nibabel.nifti1 import Nifti1Image
 
 from benchmarks.timing import Row, compared
 from benchmarks.volumes import PATIENT
@@ -26,7 +26,7 @@ def metrics(data: Path) -> Iterator[Row]:
     )
     brain = _load(folder / "brainmask.nii.gz") > 0
     truth = _load(folder / "gt.nii.gz") > 0
-    grid = Grid.of(brain.shape, nib.load(folder / "gt.nii.gz").affine)
+    grid = Grid.of(brain.shape, Nifti1Image.from_filename(folder / "gt.nii.gz").affine)
     engine = FlairZscore.parse({})
     m0, m1 = (
         engine.segment(EngineInput("p", "t", "none", {"flair": f, "t1w": t}, brain, grid)).mask
@@ -43,7 +43,9 @@ def metrics(data: Path) -> Iterator[Row]:
 
 
 def _load(path: Path) -> np.ndarray:
-    return np.ascontiguousarray(np.asarray(nib.load(path).dataobj), dtype=np.float32)
+    return np.ascontiguousarray(
+        np.asarray(Nifti1Image.from_filename(path).dataobj), dtype=np.float32
+    )
 
 
 def _reference() -> ModuleType:

@@ -12,7 +12,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
-from monai.inferers import sliding_window_inference
+from monai.inferers.utils import sliding_window_inference
+from nibabel.nifti1 import Nifti1Image
 
 from benchmarks.timing import Row, compared
 from jobs.unet.brain import How, Member, view_of
@@ -29,14 +30,16 @@ SAME = 1e-3
 """Largest difference of a probability inside the brain that counts as none."""
 
 
+def _canonical(path: Path) -> Nifti1Image:
+    """Turned to R, A, S beforehand, as training and the engine do it: both see the same array."""
+    image: Nifti1Image = nib.as_closest_canonical(nib.load(path))  # type: ignore[no-untyped-call]
+    return image
+
+
 def inference(data: Path) -> Iterator[Row]:
     """One subject, one network, normalization included."""
     folder = data / PATIENT
-    # Turned to R, A, S beforehand, as training and the engine do it: both see the same array.
-    loaded = {
-        m: nib.as_closest_canonical(nib.load(folder / f"{k}_{TAIL}"))
-        for m, k in (("flair", "FLAIR"), ("t1w", "T1"))
-    }
+    loaded = {m: _canonical(folder / f"{k}_{TAIL}") for m, k in (("flair", "FLAIR"), ("t1w", "T1"))}
     images = {m: np.ascontiguousarray(i.get_fdata(dtype=np.float32)) for m, i in loaded.items()}
     brain = images["flair"] != 0
     grid = Grid.of(brain.shape, loaded["flair"].affine)
@@ -50,14 +53,17 @@ def inference(data: Path) -> Iterator[Row]:
             logits = sliding_window_inference(
                 whole, FACTS.patch, 4, network, OVERLAP, mode="gaussian"
             )
-            return torch.sigmoid(logits[0, 0]).numpy()
+        assert isinstance(logits, torch.Tensor)
+        probability: np.ndarray = torch.sigmoid(logits[0, 0]).numpy()
+        return probability
 
     def ours(how: How) -> Callable[[], np.ndarray]:
         member = Member(network, FACTS, how)
 
         def run() -> np.ndarray:
             view = view_of(images, brain, grid, FACTS, how)
-            return member.probabilities(view)[0]
+            probability: np.ndarray = member.probabilities(view)[0]
+            return probability
 
         return run
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import h5py
-import nibabel as nib
 import numpy as np
+import xarray as xr
 import zarr
+from nibabel.nifti1 import Nifti1Image
 from numcodecs import Blosc
 
 import lamstore
@@ -53,14 +55,12 @@ def reading(data: Path, work: Path) -> Iterator[Row]:
 
 def one_volume_store(path: Path, target: Path) -> Store:
     """A store that holds one file."""
-    image = nib.load(path)
-    grid = Grid.of(image.shape, image.affine)
-    layout = Layout(
-        ("s",), ("t0",), ("flair",), grid.shape, grid.spacing_mm, str(image.get_data_dtype())
-    )
+    image = Nifti1Image.from_filename(path)
+    grid, voxels = Grid.of(image.shape, image.affine), np.asarray(image.dataobj)
+    layout = Layout(("s",), ("t0",), ("flair",), grid.shape, grid.spacing_mm, str(voxels.dtype))
     ensure(target, layout, {"s": grid}, {"s": frozenset([("t0", "flair")])}, {})
     store = Store(target, writable=True)
-    store.write("volume", np.asarray(image.dataobj), subject="s", timepoint="t0")
+    store.write("volume", voxels, subject="s", timepoint="t0")
     return store
 
 
@@ -79,34 +79,45 @@ def same_chunks_hdf5(store: Store, path: Path) -> h5py.Dataset:
 
 def _against_nibabel(label: str, path: Path, store: Store) -> Iterator[Row]:
     shape = store.grid("s").shape
-    whole = tuple(slice(0, n) for n in shape)
-    z = shape[2] // 2
-    axial = (whole[0], whole[1], slice(z, z + 1))
+    x, y, z = (slice(0, n) for n in shape)
+    whole = (x, y, z)
+    middle = shape[2] // 2
+    axial = (x, y, slice(middle, middle + 1))
     start = [max(0, n // 2 - 32) for n in shape]
-    patch = tuple(slice(s, min(s + 64, n)) for s, n in zip(start, shape, strict=True))
-    lazy = lamstore.open(store.path)["volume"].sel(AT)
+    x, y, z = (slice(s, min(s + 64, n)) for s, n in zip(start, shape, strict=True))
+    patch = (x, y, z)
+    lazy = lamstore.open(store.path).to_dataset()["volume"].sel(AT)
     for what, box, target in (
         ("whole", whole, "≥ 3 ×"),
         ("axial slice", axial, "≥ 12 ×"),
         ("64³ patch", patch, "≥ 12 ×"),
     ):
-        expected = np.asarray(nib.load(path).dataobj[box])
-        assert np.array_equal(store.read_box("volume", box, **AT)[0, 0, 0], expected)
+        ours = partial(store.read_box, "volume", box, **AT)
+        theirs = partial(_read_by_nibabel, path, box)
+        assert np.array_equal(ours()[0, 0, 0], theirs())
         yield compared(
             f"read {what}, {label}",
-            lambda box=box: store.read_box("volume", box, **AT),
+            ours,
             "nibabel, .nii.gz",
-            lambda box=box: np.asarray(nib.load(path).dataobj[box]),
+            theirs,
             target,
         )
         yield compared(
             f"the same through `lamstore.open` (xarray, dask), {what}",
-            lambda box=box: lazy[box].values,
+            partial(_values, lazy, box),
             "nibabel, .nii.gz",
-            lambda box=box: np.asarray(nib.load(path).dataobj[box]),
+            theirs,
             "",
             rounds=11,
         )
+
+
+def _read_by_nibabel(path: Path, box: tuple[slice, ...]) -> np.ndarray:
+    return np.asarray(Nifti1Image.from_filename(path).dataobj[box])
+
+
+def _values(lazy: xr.DataArray, box: tuple[slice, ...]) -> np.ndarray:
+    return lazy[box].values
 
 
 def _against_hdf5(label: str, store: Store, hdf5: h5py.Dataset) -> Iterator[Row]:
