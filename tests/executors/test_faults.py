@@ -67,10 +67,16 @@ def lost_and_repeated(study: Study) -> tuple[int, int]:
     return len(wanted - done.keys()), sum(count - 1 for count in done.values())
 
 
+def tale(study: Study) -> str:
+    """What the last run's logs say, for whoever cannot look into the folder of a failed test."""
+    logs = sorted(run_of(study).path.rglob("*.log"))
+    return "\n".join(f"==> {log.name}\n{log.read_text(errors='replace')[-1500:]}" for log in logs)
+
+
 def assert_each_once(study: Study) -> None:
     """Every unit of voxels was done, none twice."""
-    assert lost_and_repeated(study) == (0, 0)
-    assert status_of(study)["complete"]
+    assert lost_and_repeated(study) == (0, 0), tale(study)
+    assert status_of(study)["complete"], tale(study)
 
 
 def waiting_study(tmp_path: Path, cohort: Path) -> tuple[Study, Path]:
