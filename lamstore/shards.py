@@ -159,20 +159,21 @@ class _Shard:
     """One shard file, opened when something of it is wanted that no cache holds."""
 
     def __init__(self, path: str, array: zarr.Array[Any], cache: ChunkCache | None) -> None:
-        self._path, self._array, self._cache = path, array, cache
+        self._path, self._cache = path, cache
+        # Asked of the array once: each time Zarr works them out anew, a tenth of decoding a chunk.
+        self._chunks, self._dtype = array.chunks, array.dtype
+        shards = array.shards or ()
+        self._cells = tuple(s // c for s, c in zip(shards, self._chunks, strict=True))
         self._file: int | None = None
 
     def index(self) -> NDArray[np.uint64]:
         """Offset and size of every inner chunk, (…, 2); FileNotFoundError without a file."""
-        shards, chunks = self._array.shards or (), self._array.chunks
-        cells = tuple(s // c for s, c in zip(shards, chunks, strict=True))
-        return self._kept("index", lambda: _index(self._opened(), cells))
+        return self._kept("index", lambda: _index(self._opened(), self._cells))
 
     def chunk(self, offset: int, size: int) -> NDArray[Any]:
         """One inner chunk, decoded; not to be written to."""
-        array = self._array
         return self._kept(
-            offset, lambda: _chunk(self._opened(), offset, size, array.chunks, array.dtype)
+            offset, lambda: _chunk(self._opened(), offset, size, self._chunks, self._dtype)
         )
 
     def _kept(self, what: object, read: Callable[[], NDArray[Any]]) -> NDArray[Any]:
