@@ -168,7 +168,7 @@ def _submission(work: Path, cluster: Cluster) -> Row:
     arrays, files = len(run.facts.arrays), len(list(run.path.glob("*.sbatch")))
     assert files == arrays + 1  # the last job's
     return Row(
-        f"write, render and submit 100,000 units: {arrays} array, a file each",
+        f"write, render and submit 100,000 units: {arrays} arrays, a file each",
         f"{elapsed:.2f} s", "", "", "", "≤ 10 s",
     )  # fmt: skip
 
