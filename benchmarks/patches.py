@@ -78,9 +78,8 @@ class _Memory(PatchSource):
         affine = self.indexes[draw.subject].grid.matrix @ cut.to_subject(draw.centre)
         start = np.rint((affine - held.affine)[:3, 3] / np.diag(held.affine)[:3]).astype(int)
         x, y, z = (slice(a, a + n) for a, n in zip(start, cut.edges, strict=True))
-        image, label, brain = held.image, held.label, held.brain
-        cut_out = (image[:, x, y, z], label[:, x, y, z], brain[:, x, y, z])
-        return Patch(*cut_out, held.present, affine, draw)
+        box = (slice(None), x, y, z)
+        return Patch(held.image[box], held.label[box], held.brain[box], held.present, affine, draw)
 
 
 class _Files(Dataset[Any]):

@@ -78,14 +78,10 @@ def same_chunks_hdf5(store: Store, path: Path) -> h5py.Dataset:
 
 
 def _against_nibabel(label: str, path: Path, store: Store) -> Iterator[Row]:
-    shape = store.grid("s").shape
-    x, y, z = (slice(0, n) for n in shape)
-    whole = (x, y, z)
-    middle = shape[2] // 2
-    axial = (x, y, slice(middle, middle + 1))
-    start = [max(0, n // 2 - 32) for n in shape]
-    x, y, z = (slice(s, min(s + 64, n)) for s, n in zip(start, shape, strict=True))
-    patch = (x, y, z)
+    x, y, z = store.grid("s").shape
+    whole = (slice(0, x), slice(0, y), slice(0, z))
+    axial = (slice(0, x), slice(0, y), _middle(z, 1))
+    patch = (_middle(x, 64), _middle(y, 64), _middle(z, 64))
     lazy = lamstore.open(store.path).to_dataset()["volume"].sel(AT)
     for what, box, target in (
         ("whole", whole, "≥ 3 ×"),
@@ -112,6 +108,11 @@ def _against_nibabel(label: str, path: Path, store: Store) -> Iterator[Row]:
         )
 
 
+def _middle(length: int, edge: int) -> slice:
+    start = max(0, length // 2 - edge // 2)
+    return slice(start, min(start + edge, length))
+
+
 def _read_by_nibabel(path: Path, box: tuple[slice, ...]) -> np.ndarray:
     return np.asarray(Nifti1Image.from_filename(path).dataobj[box])
 
@@ -122,7 +123,7 @@ def _values(lazy: xr.DataArray, box: tuple[slice, ...]) -> np.ndarray:
 
 def _against_hdf5(label: str, store: Store, hdf5: h5py.Dataset) -> Iterator[Row]:
     x, y, z = store.grid("s").shape
-    axial = (slice(0, x), slice(0, y), slice(z // 2, z // 2 + 1))
+    axial = (slice(0, x), slice(0, y), _middle(z, 1))
     yield compared(
         f"read whole, {label}", lambda: store.read("volume", **AT),
         "h5py, gzip + shuffle, same chunks", lambda: hdf5[:z, :y, :x], "≥ 2 ×",
